@@ -1,0 +1,165 @@
+//! The calling side: one method for each request of the vocabulary.
+
+use casemate_model::{
+    ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize, chain,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::connection::{Lost, Opener, Side, Stream, multiplex};
+use crate::convert::InvalidMessage;
+use crate::frame::{self, FrameError};
+use crate::hello::{self, HelloError};
+use crate::message::{Request, Response};
+use crate::vocabulary::{ContainerProcess, Create, GuestFacts, Started, Stats};
+
+/// Speaks to a keeper or an agent. Clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    opener: Opener,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error(transparent)]
+    Refused(Failure),
+    #[error("no answer")]
+    Lost(#[source] Lost),
+    #[error("no answer")]
+    Frame(#[source] FrameError),
+    #[error("invalid answer")]
+    Invalid(#[source] InvalidMessage),
+    #[error("an answer to another question")]
+    Unexpected,
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(failure) => failure,
+            CallError::Lost(_) | CallError::Frame(FrameError::Io(_)) => {
+                Failure::new(ErrorClass::Unavailable, chain(&error))
+            }
+            _ => Failure::new(ErrorClass::Protocol, chain(&error)),
+        }
+    }
+}
+
+impl Client {
+    /// Greets the other side and starts to multiplex, on the current `LocalSet`.
+    pub async fn connect<T>(mut io: T) -> Result<Self, HelloError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        hello::exchange(&mut io).await?;
+        let (opener, _) = multiplex(io, Side::Caller);
+        Ok(Self { opener })
+    }
+
+    /// Waits for the connection's end.
+    pub async fn lost(&self) -> Lost {
+        self.opener.lost().await
+    }
+
+    pub async fn create(&self, create: &Create) -> Result<(), CallError> {
+        self.done(Request::Create(Box::new(create.into()))).await
+    }
+
+    pub async fn start(&self) -> Result<Started, CallError> {
+        match self.call(Request::Start).await? {
+            Response::Started { pid, timeline } => {
+                Ok(Started { pid, timeline: timeline.into_iter().map(Into::into).collect() })
+            }
+            _ => Err(CallError::Unexpected),
+        }
+    }
+
+    pub async fn exec(&self, process: &Process) -> Result<ExecId, CallError> {
+        match self.call(Request::Exec(Box::new(process.into()))).await? {
+            Response::Exec { id } => id.parse().map_err(|error| CallError::Invalid(InvalidMessage::Id(error))),
+            _ => Err(CallError::Unexpected),
+        }
+    }
+
+    pub async fn signal(&self, process: &ProcessRef, signal: Signal) -> Result<(), CallError> {
+        self.done(Request::Signal { process: process.into(), signal: signal.number() }).await
+    }
+
+    pub async fn resize(&self, process: &ProcessRef, size: TerminalSize) -> Result<(), CallError> {
+        self.done(Request::Resize { process: process.into(), rows: size.rows, columns: size.columns }).await
+    }
+
+    pub async fn wait(&self, process: &ProcessRef) -> Result<Exited, CallError> {
+        match self.call(Request::Wait { process: process.into() }).await? {
+            Response::Exited { status, oom_killed, reason } => {
+                let status = status.try_into().map_err(CallError::Invalid)?;
+                Ok(Exited { status, oom_killed, reason })
+            }
+            _ => Err(CallError::Unexpected),
+        }
+    }
+
+    /// Returns when the container has been asked to stop, and killed if it did
+    /// not within `timeout_ms`.
+    pub async fn stop(&self, signal: Signal, timeout_ms: Option<u64>) -> Result<(), CallError> {
+        self.done(Request::Stop { signal: signal.number(), timeout_ms }).await
+    }
+
+    pub async fn processes(&self) -> Result<Vec<ContainerProcess>, CallError> {
+        match self.call(Request::Processes).await? {
+            Response::Processes(processes) => Ok(processes.into_iter().map(Into::into).collect()),
+            _ => Err(CallError::Unexpected),
+        }
+    }
+
+    pub async fn stats(&self) -> Result<Stats, CallError> {
+        self.call(Request::Stats).await?.try_into()
+    }
+
+    pub async fn facts(&self) -> Result<GuestFacts, CallError> {
+        self.call(Request::Facts).await?.try_into()
+    }
+
+    pub async fn shutdown(&self) -> Result<(), CallError> {
+        self.done(Request::Shutdown).await
+    }
+
+    /// The stream to write the process's input to; its shutdown is end of file.
+    pub async fn stdin(&self, process: &ProcessRef) -> Result<Stream, CallError> {
+        self.raw(Request::Stdin { process: process.into() }).await
+    }
+
+    /// The stream to read the process's output from, until end of file.
+    pub async fn output(&self, process: &ProcessRef, stream: OutputStream) -> Result<Stream, CallError> {
+        self.raw(Request::Output { process: process.into(), stream: stream.into() }).await
+    }
+
+    async fn done(&self, request: Request) -> Result<(), CallError> {
+        match self.call(request).await? {
+            Response::Done => Ok(()),
+            _ => Err(CallError::Unexpected),
+        }
+    }
+
+    async fn call(&self, request: Request) -> Result<Response, CallError> {
+        let mut stream = self.opener.open().await.map_err(CallError::Lost)?;
+        ask(&mut stream, &request).await
+    }
+
+    async fn raw(&self, request: Request) -> Result<Stream, CallError> {
+        let mut stream = self.opener.open().await.map_err(CallError::Lost)?;
+        match ask(&mut stream, &request).await? {
+            Response::Done => Ok(stream),
+            _ => Err(CallError::Unexpected),
+        }
+    }
+}
+
+async fn ask(stream: &mut Stream, request: &Request) -> Result<Response, CallError> {
+    frame::write(stream, request).await.map_err(CallError::Frame)?;
+    match frame::read(stream).await.map_err(CallError::Frame)? {
+        Response::Failed { class, message, hint } => {
+            Err(CallError::Refused(crate::convert::failure(&class, message, hint)))
+        }
+        response => Ok(response),
+    }
+}

@@ -1,0 +1,82 @@
+use casemate_model::{Capabilities, ContainerId, MASKED_PATHS, READONLY_PATHS};
+
+use super::*;
+
+fn container() -> Container {
+    Container {
+        id: ContainerId::from_random([7; 32]),
+        hostname: "h".into(),
+        init: Process {
+            args: vec!["sh".into(), "-c".into(), "exit 3".into()],
+            env: vec!["A=ä".into()],
+            cwd: "/".into(),
+            user: "nobody:users".parse().unwrap(),
+            terminal: Some(TerminalSize { rows: 24, columns: 80 }),
+            stdin: true,
+            capabilities: Capabilities::DOCKER_DEFAULT,
+            no_new_privileges: true,
+            seccomp: Some(Seccomp((0..=255).collect())),
+            rlimits: vec![Rlimit { kind: RlimitKind::Nofile, soft: Some(1024), hard: None }],
+        },
+        read_only: true,
+        etc: EtcFiles { hosts: "127.0.0.1 localhost\n".into(), hostname: "h\n".into(), resolv_conf: String::new() },
+        limits: Limits {
+            memory: Some(Bytes::mib(64)),
+            cpus: Some(NanoCpus(1_500_000_000)),
+            pids: Some(10),
+            shm_size: Some(Bytes::mib(1)),
+        },
+        masked_paths: MASKED_PATHS.map(String::from).to_vec(),
+        readonly_paths: READONLY_PATHS.map(String::from).to_vec(),
+    }
+}
+
+#[test]
+fn creates_come_back_as_they_were() {
+    let places = [
+        Place::Host(HostPlace { lowers: vec!["/a".into(), "/b".into()], upper: "/u".into(), work: "/w".into() }),
+        Place::Vm(VmPlace {
+            qemu: None,
+            kernel: "/k".into(),
+            initrd: "/i".into(),
+            layers: vec!["/l".into()],
+            scratch: "/s".into(),
+            scratch_size: Bytes::mib(1),
+            scratch_cache: "/c".into(),
+            uid: 7,
+            accelerator: "tcg".into(),
+            boot_timeout_ms: 9,
+        }),
+        Place::Guest(GuestPlace { layers: vec![Extent { offset: 0, length: 4096 }], time_ns: 5, entropy: vec![1, 2] }),
+    ];
+    for place in places {
+        let create = Create { container: container(), place };
+        let json = serde_json::to_vec(&written::Create::from(&create)).unwrap();
+        let back: written::Create = serde_json::from_slice(&json).unwrap();
+        assert_eq!(Create::try_from(back).unwrap(), create);
+    }
+}
+
+#[test]
+fn wrong_contents_are_named() {
+    let change = |change: fn(&mut written::Container)| {
+        let mut container = written::Container::from(&container());
+        change(&mut container);
+        Container::try_from(container).unwrap_err().to_string()
+    };
+    assert_eq!(change(|c| c.init.args.clear()), "no command");
+    assert_eq!(change(|c| c.init.args.push("a\0b".into())), "argument holds a null byte");
+    assert_eq!(change(|c| c.init.user = "a:b:c".into()), "invalid user \"a:b:c\": expected user[:group]");
+    assert!(change(|c| c.id = "../../etc".into()).starts_with("invalid id"));
+    assert!(change(|c| c.init.seccomp = Some("zz".into())).starts_with("seccomp program"));
+    assert!(matches!(extent((0, 0)), Err(InvalidMessage::Extent { .. })));
+    assert!(matches!(extent((u64::MAX - 511, 512)), Err(InvalidMessage::Extent { .. })));
+}
+
+#[test]
+fn a_guests_words_cannot_move_the_terminal() {
+    let failure = failure("nonsense", format!("\x1b[2Jx{}", "y".repeat(10_000)), None);
+    assert_eq!(failure.class, ErrorClass::Internal);
+    assert!(failure.message.starts_with("\u{fffd}[2Jxy"));
+    assert_eq!(failure.message.chars().count(), MAX_WORDS);
+}

@@ -1,0 +1,27 @@
+//! The wire: one vocabulary spoken twice, client to keeper over a Unix socket
+//! and keeper to agent over a virtio-serial port.
+//!
+//! A connection begins with a version negotiation ([`hello`]), then carries
+//! multiplexed streams with flow control ([`connection`]). Each stream opens
+//! with one request and its answer ([`frame`], [`message`]); streams for
+//! standard input and output then carry raw bytes until one side closes.
+//!
+//! Neither side trusts a byte of the other: lengths are limited before memory
+//! is taken, unknown fields and values are errors, and every error ends the
+//! connection (or the one stream) with a typed reason, never the process.
+
+mod client;
+pub mod connection;
+mod convert;
+pub mod frame;
+pub mod hello;
+pub mod message;
+mod server;
+mod vocabulary;
+
+pub use client::{CallError, Client};
+pub use connection::{Incoming, Opener, Side, Stream};
+pub use server::{Service, serve};
+pub use vocabulary::{
+    ContainerProcess, Create, Extent, GuestFacts, GuestPlace, HostPlace, Place, Span, Started, Stats, VmPlace,
+};

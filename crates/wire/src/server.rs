@@ -1,0 +1,191 @@
+//! The answering side: turns streams into calls of a [`Service`].
+
+use std::rc::Rc;
+
+use casemate_model::{ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::connection::{Incoming, Lost, Side, Stream, multiplex};
+use crate::convert;
+use crate::frame;
+use crate::hello::{self, HelloError};
+use crate::message::{Request, Response};
+use crate::vocabulary::{ContainerProcess, Create, GuestFacts, Started, Stats};
+
+/// What a keeper and an agent can be asked.
+///
+/// Calls come from untrusted clients (for an agent: from its keeper) in any
+/// order and side by side; the implementer answers a call that does not fit
+/// its state with a failure. Dropping the future of a call gives the call up.
+#[expect(async_fn_in_trait, reason = "single-threaded by design: no bound on the futures is wanted")]
+pub trait Service: 'static {
+    type Stdin: AsyncWrite + Unpin;
+    type Output: AsyncRead + Unpin;
+
+    /// Prepares a container. Once in the life of a service.
+    async fn create(&self, create: Create) -> Result<(), Failure>;
+    /// Starts its init; returns when the command has been executed.
+    async fn start(&self) -> Result<Started, Failure>;
+    /// Starts another process; returns when its command has been executed.
+    async fn exec(&self, process: Process) -> Result<ExecId, Failure>;
+    async fn signal(&self, process: ProcessRef, signal: Signal) -> Result<(), Failure>;
+    async fn resize(&self, process: ProcessRef, size: TerminalSize) -> Result<(), Failure>;
+    /// Returns when the process has ended, at once if it has.
+    async fn wait(&self, process: ProcessRef) -> Result<Exited, Failure>;
+    /// Signals the init, kills it after `timeout_ms`, returns when it ended.
+    async fn stop(&self, signal: Signal, timeout_ms: Option<u64>) -> Result<(), Failure>;
+    async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure>;
+    async fn stats(&self) -> Result<Stats, Failure>;
+    async fn facts(&self) -> Result<GuestFacts, Failure>;
+    /// Kills what runs, removes what is left, and ends the service.
+    async fn shutdown(&self) -> Result<(), Failure>;
+    /// Where to write a process's input; dropping it is end of file.
+    async fn stdin(&self, process: ProcessRef) -> Result<Self::Stdin, Failure>;
+    /// Where to read a process's output.
+    async fn output(&self, process: ProcessRef, stream: OutputStream) -> Result<Self::Output, Failure>;
+}
+
+/// Answers one connection until it ends, and says how it did. Runs on the
+/// current `LocalSet`; calls under way are given up with the connection.
+pub async fn serve<S, T>(service: Rc<S>, mut io: T) -> Result<Lost, HelloError>
+where
+    S: Service,
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    hello::exchange(&mut io).await?;
+    let (_, incoming) = multiplex(io, Side::Answerer);
+    Ok(answer_all(service, incoming).await)
+}
+
+async fn answer_all<S: Service>(service: Rc<S>, mut incoming: Incoming) -> Lost {
+    let mut calls = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = incoming.next() => match stream {
+                Some(stream) => drop(calls.spawn_local(answer(Rc::clone(&service), stream))),
+                None => break,
+            },
+            Some(_) = calls.join_next() => {}
+        }
+    }
+    incoming.lost().await
+}
+
+async fn answer<S: Service>(service: Rc<S>, mut stream: Stream) {
+    let request = match frame::read(&mut stream).await {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::warn!(error = casemate_model::chain(&error), "request dropped");
+            return;
+        }
+    };
+    // The caller's end of a stream is the only thing that can make a call
+    // without an end (`wait`) stop waiting.
+    let response = match request {
+        Request::Stdin { process } => return answer_stdin(&*service, process.into(), stream).await,
+        Request::Output { process, stream: which } => {
+            return answer_output(&*service, process.into(), which.into(), stream).await;
+        }
+        request => {
+            let mut end = [0; 1];
+            tokio::select! {
+                response = call(&*service, request) => response,
+                _ = stream.read(&mut end) => return,
+            }
+        }
+    };
+    respond(&mut stream, response).await;
+    let _ = stream.shutdown().await;
+}
+
+async fn respond(stream: &mut Stream, response: Result<Response, Failure>) -> bool {
+    let succeeded = response.is_ok();
+    let response = response.unwrap_or_else(convert::failed);
+    frame::write(stream, &response).await.is_ok() && succeeded
+}
+
+async fn answer_stdin<S: Service>(service: &S, process: Result<ProcessRef, Failure>, mut stream: Stream) {
+    let opened = match process {
+        Ok(process) => service.stdin(process).await,
+        Err(failure) => Err(failure),
+    };
+    match opened {
+        Ok(mut stdin) => {
+            if respond(&mut stream, Ok(Response::Done)).await {
+                // An error here is the process closing its input: as with any
+                // broken pipe there is nobody to tell but the writer.
+                let _ = tokio::io::copy(&mut stream, &mut stdin).await;
+                let _ = stdin.shutdown().await;
+            }
+        }
+        Err(failure) => drop(respond(&mut stream, Err(failure)).await),
+    }
+    let _ = stream.shutdown().await;
+}
+
+async fn answer_output<S: Service>(
+    service: &S,
+    process: Result<ProcessRef, Failure>,
+    which: OutputStream,
+    mut stream: Stream,
+) {
+    let opened = match process {
+        Ok(process) => service.output(process, which).await,
+        Err(failure) => Err(failure),
+    };
+    match opened {
+        Ok(mut output) => {
+            if respond(&mut stream, Ok(Response::Done)).await {
+                let (mut reader, mut writer) = tokio::io::split(stream);
+                let mut end = [0; 1];
+                // A reader that went away must not leave this waiting for
+                // output that may never come.
+                tokio::select! {
+                    _ = tokio::io::copy(&mut output, &mut writer) => {}
+                    _ = reader.read(&mut end) => {}
+                }
+                let _ = writer.shutdown().await;
+            }
+        }
+        Err(failure) => {
+            respond(&mut stream, Err(failure)).await;
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Failure> {
+    Ok(match request {
+        Request::Create(create) => {
+            service.create((*create).try_into()?).await?;
+            Response::Done
+        }
+        Request::Start => service.start().await?.into(),
+        Request::Exec(process) => {
+            Response::Exec { id: service.exec((*process).try_into()?).await?.as_str().to_owned() }
+        }
+        Request::Signal { process, signal } => {
+            service.signal(Result::from(process)?, convert::signal(signal)?).await?;
+            Response::Done
+        }
+        Request::Resize { process, rows, columns } => {
+            service.resize(Result::from(process)?, TerminalSize { rows, columns }).await?;
+            Response::Done
+        }
+        Request::Wait { process } => service.wait(Result::from(process)?).await?.into(),
+        Request::Stop { signal, timeout_ms } => {
+            service.stop(convert::signal(signal)?, timeout_ms).await?;
+            Response::Done
+        }
+        Request::Processes => Response::Processes(service.processes().await?.into_iter().map(Into::into).collect()),
+        Request::Stats => service.stats().await?.into(),
+        Request::Facts => service.facts().await?.into(),
+        Request::Shutdown => {
+            service.shutdown().await?;
+            Response::Done
+        }
+        Request::Stdin { .. } | Request::Output { .. } => {
+            unreachable!("requests with a raw stream are answered by their own functions")
+        }
+    })
+}
