@@ -1,0 +1,60 @@
+//! A container's configuration: written when it is created, by the engine.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::file::{VERSION, Versioned};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    pub version: u32,
+    pub id: String,
+    pub name: String,
+    /// RFC 3339.
+    pub created: String,
+    pub image: ImageRecord,
+    /// `process` or `hyperv`, never a default.
+    pub isolation: String,
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    pub cwd: String,
+    pub user: String,
+    pub hostname: String,
+    pub tty: bool,
+    pub open_stdin: bool,
+    pub read_only: bool,
+    pub auto_remove: bool,
+    /// Bytes.
+    pub memory: Option<u64>,
+    pub nano_cpus: Option<u64>,
+    /// By number.
+    pub stop_signal: u8,
+    pub stop_timeout_s: Option<u64>,
+    pub labels: BTreeMap<String, String>,
+    /// The user its VM process runs as.
+    pub vm_uid: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// As the user wrote it.
+    pub name: String,
+    /// Digest of its configuration.
+    pub id: String,
+    /// Digests of its unpacked layers, lowest first.
+    pub layers: Vec<String>,
+    /// Length of the head of `args` that is the image's or the user's
+    /// entrypoint.
+    pub entrypoint_length: usize,
+}
+
+impl ContainerRecord {
+    pub const VERSION: u32 = VERSION;
+}
+
+impl Versioned for ContainerRecord {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}

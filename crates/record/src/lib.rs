@@ -1,0 +1,16 @@
+//! What is on disk of a container, and where.
+//!
+//! The engine writes a container's configuration, its keeper the state and the
+//! log; either can be killed at any moment, so each file has one writer at a
+//! time and is replaced whole ([`file`]). Formats carry a version; a file of
+//! another version is an error that says so.
+
+mod container;
+pub mod file;
+mod layout;
+pub mod log;
+mod state;
+
+pub use container::{ContainerRecord, ImageRecord};
+pub use layout::{ContainerPaths, Layout};
+pub use state::{EndRecord, SpanRecord, StateRecord, VmRecord};
