@@ -32,8 +32,6 @@ pub struct ContainerRecord {
     pub stop_signal: u8,
     pub stop_timeout_s: Option<u64>,
     pub labels: BTreeMap<String, String>,
-    /// The user its VM process runs as.
-    pub vm_uid: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

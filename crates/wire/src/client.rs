@@ -89,13 +89,7 @@ impl Client {
     }
 
     pub async fn wait(&self, process: &ProcessRef) -> Result<Exited, CallError> {
-        match self.call(Request::Wait { process: process.into() }).await? {
-            Response::Exited { status, oom_killed, reason } => {
-                let status = status.try_into().map_err(CallError::Invalid)?;
-                Ok(Exited { status, oom_killed, reason })
-            }
-            _ => Err(CallError::Unexpected),
-        }
+        self.call(Request::Wait { process: process.into() }).await?.try_into()
     }
 
     /// Returns when the container has been asked to stop, and killed if it did

@@ -60,11 +60,13 @@ pub struct Opener {
     lost: watch::Receiver<Option<Lost>>,
 }
 
-/// Streams that the other side opens.
+/// Streams that the other side opens. For an [`Side::Answerer`], dropping it
+/// closes the connection, once what its streams wrote has been sent.
 #[derive(Debug)]
 pub struct Incoming {
     streams: mpsc::Receiver<yamux::Stream>,
     lost: watch::Receiver<Option<Lost>>,
+    _open: oneshot::Sender<()>,
 }
 
 /// One stream. Shutting it down ends what this side writes; reading goes on.
@@ -91,13 +93,14 @@ where
     let (requests, open_requests) = mpsc::channel(16);
     let (accepted, streams) = mpsc::channel(MAX_STREAMS);
     let (lost_sender, lost) = watch::channel(None);
-    let driver = Driver { connection, open_requests, opening: None, accepted, side };
+    let (open, dropped) = oneshot::channel();
+    let driver = Driver { connection, open_requests, opening: None, accepted, dropped, side };
     tokio::task::spawn_local(async move {
         let reason = driver.run().await;
         lost_sender.send_replace(Some(reason));
     });
     let places = Arc::new(Semaphore::new(MAX_OPENED));
-    (Opener { requests, places, lost: lost.clone() }, Incoming { streams, lost })
+    (Opener { requests, places, lost: lost.clone() }, Incoming { streams, lost, _open: open })
 }
 
 impl Opener {
@@ -130,6 +133,13 @@ impl Incoming {
     pub async fn lost(&self) -> Lost {
         wait_lost(self.lost.clone()).await
     }
+
+    /// Closes the connection and waits until all that was written is sent.
+    pub async fn close(self) -> Lost {
+        let lost = self.lost.clone();
+        drop(self);
+        wait_lost(lost).await
+    }
 }
 
 async fn wait_lost(mut lost: watch::Receiver<Option<Lost>>) -> Lost {
@@ -144,6 +154,7 @@ struct Driver<T> {
     open_requests: mpsc::Receiver<oneshot::Sender<yamux::Stream>>,
     opening: Option<oneshot::Sender<yamux::Stream>>,
     accepted: mpsc::Sender<yamux::Stream>,
+    dropped: oneshot::Receiver<()>,
     side: Side,
 }
 
@@ -156,6 +167,9 @@ impl<T: futures::AsyncRead + futures::AsyncWrite + Unpin> Driver<T> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Lost> {
+        if self.side == Side::Answerer && Pin::new(&mut self.dropped).poll(context).is_ready() {
+            return Poll::Ready(Lost::Closed);
+        }
         loop {
             if self.opening.is_none() {
                 match self.open_requests.poll_recv(context) {

@@ -163,6 +163,18 @@ impl From<Exited> for written::Response {
     }
 }
 
+impl TryFrom<written::Response> for Exited {
+    type Error = CallError;
+
+    fn try_from(response: written::Response) -> Result<Self, CallError> {
+        let written::Response::Exited { status, oom_killed, reason } = response else {
+            return Err(CallError::Unexpected);
+        };
+        let status = status.try_into().map_err(CallError::Invalid)?;
+        Ok(Self { status, oom_killed, reason: reason.as_deref().map(printable) })
+    }
+}
+
 impl From<Span> for written::Span {
     fn from(span: Span) -> Self {
         let Span { name, start_us, duration_us } = span;

@@ -20,7 +20,8 @@ mod server;
 mod vocabulary;
 
 pub use client::{CallError, Client};
-pub use connection::{Incoming, Opener, Side, Stream};
+pub use connection::{Incoming, Lost, Opener, Side, Stream};
+pub use hello::HelloError;
 pub use server::{Service, serve};
 pub use vocabulary::{
     ContainerProcess, Create, Extent, GuestFacts, GuestPlace, HostPlace, Place, Span, Started, Stats, VmPlace,

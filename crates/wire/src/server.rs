@@ -1,6 +1,8 @@
 //! The answering side: turns streams into calls of a [`Service`].
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use casemate_model::{ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -33,7 +35,17 @@ pub trait Service: 'static {
     /// Returns when the process has ended, at once if it has.
     async fn wait(&self, process: ProcessRef) -> Result<Exited, Failure>;
     /// Signals the init, kills it after `timeout_ms`, returns when it ended.
-    async fn stop(&self, signal: Signal, timeout_ms: Option<u64>) -> Result<(), Failure>;
+    async fn stop(&self, signal: Signal, timeout_ms: Option<u64>) -> Result<(), Failure> {
+        self.signal(ProcessRef::Init, signal).await?;
+        if let Some(timeout_ms) = timeout_ms {
+            let ended = self.wait(ProcessRef::Init);
+            if let Ok(ended) = tokio::time::timeout(Duration::from_millis(timeout_ms), ended).await {
+                return ended.map(drop);
+            }
+            self.signal(ProcessRef::Init, Signal::KILL).await?;
+        }
+        self.wait(ProcessRef::Init).await.map(drop)
+    }
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure>;
     async fn stats(&self) -> Result<Stats, Failure>;
     async fn facts(&self) -> Result<GuestFacts, Failure>;
@@ -45,30 +57,41 @@ pub trait Service: 'static {
     async fn output(&self, process: ProcessRef, stream: OutputStream) -> Result<Self::Output, Failure>;
 }
 
-/// Answers one connection until it ends, and says how it did. Runs on the
-/// current `LocalSet`; calls under way are given up with the connection.
-pub async fn serve<S, T>(service: Rc<S>, mut io: T) -> Result<Lost, HelloError>
+/// Answers one connection until it ends, and says how it did. Calls under way
+/// are given up with the connection. When `closing` is done, no more calls are
+/// taken and the connection is closed after the last answer. Runs on the
+/// current `LocalSet`.
+pub async fn serve<S, T>(service: Rc<S>, mut io: T, closing: impl Future) -> Result<Lost, HelloError>
 where
     S: Service,
     T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     hello::exchange(&mut io).await?;
     let (_, incoming) = multiplex(io, Side::Answerer);
-    Ok(answer_all(service, incoming).await)
+    Ok(answer_all(service, incoming, closing).await)
 }
 
-async fn answer_all<S: Service>(service: Rc<S>, mut incoming: Incoming) -> Lost {
+async fn answer_all<S: Service>(service: Rc<S>, mut incoming: Incoming, closing: impl Future) -> Lost {
     let mut calls = tokio::task::JoinSet::new();
+    let mut closing = pin!(closing);
     loop {
         tokio::select! {
             stream = incoming.next() => match stream {
                 Some(stream) => drop(calls.spawn_local(answer(Rc::clone(&service), stream))),
-                None => break,
+                None => return incoming.lost().await,
             },
             Some(_) = calls.join_next() => {}
+            _ = &mut closing => break,
         }
     }
-    incoming.lost().await
+    let lost = tokio::select! {
+        lost = incoming.lost() => Some(lost),
+        () = async { while calls.join_next().await.is_some() {} } => None,
+    };
+    match lost {
+        Some(lost) => lost,
+        None => incoming.close().await,
+    }
 }
 
 async fn answer<S: Service>(service: Rc<S>, mut stream: Stream) {

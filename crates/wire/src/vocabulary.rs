@@ -37,7 +37,7 @@ pub struct VmPlace {
     pub qemu: Option<PathBuf>,
     pub kernel: PathBuf,
     pub initrd: PathBuf,
-    /// EROFS images, topmost first.
+    /// EROFS images, lowest first.
     pub layers: Vec<PathBuf>,
     /// The container's writable disk, made if missing.
     pub scratch: PathBuf,
@@ -55,7 +55,7 @@ pub struct VmPlace {
 /// What an agent finds in its VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestPlace {
-    /// Where the layers' images lie on the layer disk, topmost first.
+    /// Where the layers' images lie on the layer disk, lowest first.
     pub layers: Vec<Extent>,
     /// The wall clock to set, in nanoseconds since 1970.
     pub time_ns: u64,

@@ -95,3 +95,21 @@ fn more_streams_than_allowed_wait_for_a_place() {
         opener.open().await.unwrap();
     });
 }
+
+/// What was written before the close arrives, however late it is read.
+#[test]
+fn closing_sends_what_was_written() {
+    run(async {
+        let (opener, mut incoming) = pair();
+        let mut caller = opener.open().await.unwrap();
+        caller.write_all(b"?").await.unwrap();
+        let mut answerer = incoming.next().await.unwrap();
+        answerer.write_all(&[7; 40_000]).await.unwrap();
+        answerer.shutdown().await.unwrap();
+        assert!(matches!(incoming.close().await, Lost::Closed));
+        assert!(matches!(opener.lost().await, Lost::Closed));
+        let mut answer = Vec::new();
+        caller.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer.len(), 40_000);
+    });
+}

@@ -79,4 +79,10 @@ fn a_guests_words_cannot_move_the_terminal() {
     assert_eq!(failure.class, ErrorClass::Internal);
     assert!(failure.message.starts_with("\u{fffd}[2Jxy"));
     assert_eq!(failure.message.chars().count(), MAX_WORDS);
+    let exited = written::Response::Exited {
+        status: written::ExitStatus::Code(0),
+        oom_killed: false,
+        reason: Some("\x1b]0;title\x07".into()),
+    };
+    assert_eq!(Exited::try_from(exited).unwrap().reason.unwrap(), "\u{fffd}]0;title\u{fffd}");
 }

@@ -1,0 +1,69 @@
+# Casemate: `make run` shows the main job, `make test` passes all tests. Both install what they need on Debian 12 and 13.
+
+# Where the build is laid out as it will be installed.
+OUT := $(CURDIR)/out
+LIB := $(OUT)/lib/casemate
+CASEMATE := $(OUT)/bin/casemate
+CARGO := cargo
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+PREFIX ?= /usr/local
+
+.PHONY: all build packages test-packages casemate agent kernel busybox run test test-all lint bench fuzz install clean
+
+all: build
+
+build: packages casemate agent kernel busybox
+
+packages:
+	@scripts/install-packages.sh packages/build.txt packages/run.txt guest/kernel/packages.txt guest/busybox/packages.txt
+	@scripts/install-rust.sh
+
+casemate: packages
+	$(CARGO) build --release --locked -p casemate
+	install -D $(CARGO_TARGET_DIR)/release/casemate $(CASEMATE)
+
+# Static, and at a fixed address: its start costs the fewest instructions that way.
+agent: casemate
+	$(CARGO) rustc --release --locked -p casemate-agent -- -C target-feature=+crt-static -C relocation-model=static
+	mkdir -p $(LIB)
+	$(CASEMATE) initramfs $(CARGO_TARGET_DIR)/release/casemate-agent $(LIB)/initrd.img
+
+kernel: packages
+	mkdir -p $(LIB)
+	guest/kernel/build.sh $(LIB)/vmlinux
+
+busybox: packages
+	mkdir -p $(LIB)
+	guest/busybox/build.sh $(LIB)/busybox.tar
+
+run: build
+	@scripts/demo.sh $(CASEMATE)
+
+test-packages: packages
+	@scripts/install-packages.sh packages/test.txt
+
+test: build test-packages
+	CASEMATE_TEST_PREFIX=$(OUT) $(CARGO) test --release --locked --workspace --no-fail-fast
+
+lint: packages
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+SECONDS_PER_TARGET ?= 60
+
+fuzz: packages
+	@scripts/install-packages.sh packages/fuzz.txt
+	scripts/fuzz.sh $(SECONDS_PER_TARGET)
+
+bench: build
+	@scripts/install-packages.sh packages/bench.txt
+	CASEMATE_BENCH_PREFIX=$(OUT) $(CARGO) run --release --locked -p casemate-bench
+
+install: build
+	install -D $(CASEMATE) $(DESTDIR)$(PREFIX)/bin/casemate
+	install -d $(DESTDIR)$(PREFIX)/lib/casemate
+	install -m 0644 $(LIB)/vmlinux $(LIB)/initrd.img $(LIB)/busybox.tar $(DESTDIR)$(PREFIX)/lib/casemate/
+
+clean:
+	rm -rf $(OUT)
+	$(CARGO) clean

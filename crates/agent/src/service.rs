@@ -1,0 +1,193 @@
+//! The wire's vocabulary, answered by the agent.
+
+use std::cell::RefCell;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use casemate_launch::Place;
+use casemate_model::{
+    Bytes, ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize,
+};
+use casemate_supervisor::{FdStream, Supervisor, make_writable_layer};
+use casemate_wire::{
+    ContainerProcess, Create, GuestFacts, GuestPlace, Place as WirePlace, Service, Span, Started, Stats,
+};
+use rustix::time::{ClockId, Timespec, clock_settime};
+use tokio::sync::watch;
+
+use crate::disks::Disks;
+use crate::{root, sys};
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    container: RefCell<Option<Guest>>,
+    spans: RefCell<Vec<(&'static str, Instant, Instant)>>,
+    shut_down: watch::Sender<bool>,
+}
+
+#[derive(Clone, Debug)]
+struct Guest {
+    supervisor: Rc<Supervisor>,
+    disks: Rc<Disks>,
+}
+
+impl Agent {
+    pub(crate) fn new() -> Self {
+        Self { container: RefCell::default(), spans: RefCell::default(), shut_down: watch::channel(false).0 }
+    }
+
+    /// Waits until the keeper has asked for the end.
+    pub(crate) async fn shut_down(&self) {
+        // The sender is `self`.
+        let _ = self.shut_down.subscribe().wait_for(|shut_down| *shut_down).await;
+    }
+
+    fn guest(&self) -> Result<Guest, Failure> {
+        let guest = self.container.borrow().clone();
+        guest.ok_or_else(|| Failure::new(ErrorClass::Conflict, "there is no container in this VM yet"))
+    }
+
+    fn step<T>(&self, name: &'static str, step: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let from = Instant::now();
+        let result = step();
+        self.spans.borrow_mut().push((name, from, Instant::now()));
+        result
+    }
+}
+
+impl Service for Agent {
+    type Stdin = FdStream;
+    type Output = FdStream;
+
+    async fn create(&self, create: Create) -> Result<(), Failure> {
+        let Create { container, place } = create;
+        let WirePlace::Guest(GuestPlace { layers, time_ns, entropy }) = place else {
+            return Err(Failure::new(ErrorClass::InvalidArgument, "this is a guest"));
+        };
+        if self.container.borrow().is_some() {
+            return Err(Failure::new(ErrorClass::Conflict, "a VM runs one container"));
+        }
+        self.step("clock and random", || {
+            set_clock(time_ns).map_err(|error| internal("set the clock", &error))?;
+            seed(&entropy).map_err(|error| internal("seed the random generator", &error))
+        })?;
+        let disks = self.step("disks", || Disks::set_up(&layers).map_err(|error| Failure::from_error(&error)))?;
+        let supervisor = self.step("create", || {
+            let topmost = disks
+                .lowers
+                .first()
+                .ok_or_else(|| Failure::new(ErrorClass::InvalidArgument, "the image has no layers"))?;
+            make_writable_layer(&disks.upper, &disks.work, topmost)
+                .map_err(|error| internal("make the writable layer", &error))?;
+            let dir = "/run/container".into();
+            fs::create_dir_all(&dir).map_err(|error| internal("make the container's directory", &error))?;
+            let place = Place {
+                dir,
+                lowers: disks.lowers.clone(),
+                upper: disks.upper.clone(),
+                work: disks.work.clone(),
+                cgroup: "casemate".to_owned(),
+            };
+            Supervisor::create(container, place)
+        })?;
+        *self.container.borrow_mut() = Some(Guest { supervisor: Rc::new(supervisor), disks: Rc::new(disks) });
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<Started, Failure> {
+        let guest = self.guest()?;
+        let from = Instant::now();
+        let pid = guest.supervisor.start().await?;
+        self.spans.borrow_mut().push(("start", from, Instant::now()));
+        let spans = self.spans.borrow();
+        let origin = spans.first().map_or(from, |(_, from, _)| *from);
+        let timeline = spans.iter().map(|(name, from, to)| Span {
+            name: (*name).to_owned(),
+            start_us: from.duration_since(origin).as_micros() as u64,
+            duration_us: to.duration_since(*from).as_micros() as u64,
+        });
+        Ok(Started { pid, timeline: timeline.collect() })
+    }
+
+    async fn exec(&self, process: Process) -> Result<ExecId, Failure> {
+        let mut random = [0; 32];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| internal("make an id", &errno.into()))?;
+        let id = ExecId::from_random(random);
+        self.guest()?.supervisor.exec(id.clone(), &process).await?;
+        Ok(id)
+    }
+
+    async fn signal(&self, process: ProcessRef, signal: Signal) -> Result<(), Failure> {
+        self.guest()?.supervisor.signal(&process, signal)
+    }
+
+    async fn resize(&self, process: ProcessRef, size: TerminalSize) -> Result<(), Failure> {
+        self.guest()?.supervisor.resize(&process, size)
+    }
+
+    async fn wait(&self, process: ProcessRef) -> Result<Exited, Failure> {
+        self.guest()?.supervisor.wait(&process).await
+    }
+
+    async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
+        self.guest()?.supervisor.processes()
+    }
+
+    async fn stats(&self) -> Result<Stats, Failure> {
+        self.guest()?.supervisor.stats()
+    }
+
+    async fn facts(&self) -> Result<GuestFacts, Failure> {
+        let read = |path: &str| fs::read_to_string(path).map_err(|error| internal(path, &error));
+        let memory = read("/proc/meminfo")?;
+        let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+        let total_kib: u64 = total.and_then(|kib| kib.parse().ok()).unwrap_or(0);
+        Ok(GuestFacts {
+            kernel_release: read("/proc/sys/kernel/osrelease")?.trim_end().to_owned(),
+            boot_id: read("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned(),
+            memory_total: Bytes(total_kib * 1024),
+            cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        })
+    }
+
+    /// The disk is clean when this returns; the VM ends after the answer.
+    async fn shutdown(&self) -> Result<(), Failure> {
+        let guest = self.container.borrow_mut().take();
+        let mut result = Ok(());
+        if let Some(Guest { supervisor, disks }) = guest {
+            result = supervisor.destroy().await;
+            if let Err(error) = disks.put_away() {
+                root::say(&format!("casemate-agent: {}", casemate_model::chain(&error)));
+            }
+        }
+        self.shut_down.send_replace(true);
+        result
+    }
+
+    async fn stdin(&self, process: ProcessRef) -> Result<FdStream, Failure> {
+        self.guest()?.supervisor.take_stdin(&process)
+    }
+
+    async fn output(&self, process: ProcessRef, stream: OutputStream) -> Result<FdStream, Failure> {
+        self.guest()?.supervisor.take_output(&process, stream)
+    }
+}
+
+fn set_clock(time_ns: u64) -> io::Result<()> {
+    let seconds = i64::try_from(time_ns / 1_000_000_000).map_err(io::Error::other)?;
+    let nanoseconds = (time_ns % 1_000_000_000) as i64;
+    Ok(clock_settime(ClockId::Realtime, Timespec { tv_sec: seconds, tv_nsec: nanoseconds })?)
+}
+
+fn seed(entropy: &[u8]) -> io::Result<()> {
+    let random = OpenOptions::new().write(true).open("/dev/urandom")?;
+    sys::add_entropy(&random, entropy)?;
+    Ok(sys::reseed(&random)?)
+}
+
+fn internal(what: &str, error: &io::Error) -> Failure {
+    Failure::new(ErrorClass::Internal, format!("cannot {what}: {error}"))
+}

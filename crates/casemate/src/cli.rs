@@ -1,0 +1,341 @@
+//! The command line's grammar: Docker's, where Docker has the same command.
+
+use std::path::PathBuf;
+
+use casemate_engine::Settings;
+use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal};
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "casemate",
+    version,
+    about = "A container engine that picks the wall for each container: namespaces, or a VM of its own",
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Directory of images and containers
+    #[arg(long, global = true, env = "CASEMATE_ROOT", default_value = "/var/lib/casemate", value_name = "DIR")]
+    root: PathBuf,
+    /// Directory of what runs: sockets and locks
+    #[arg(long, global = true, env = "CASEMATE_RUN", default_value = "/run/casemate", value_name = "DIR")]
+    run: PathBuf,
+    /// Directory of the guest's kernel and agent and of the built-in image [default: ../lib/casemate beside
+    /// the program's directory]
+    #[arg(long, global = true, env = "CASEMATE_LIB", value_name = "DIR")]
+    lib: Option<PathBuf>,
+    /// QEMU's program [default: the system's]
+    #[arg(long, global = true, env = "CASEMATE_QEMU", value_name = "FILE")]
+    qemu: Option<PathBuf>,
+    /// How utility VMs run: auto, kvm or tcg
+    #[arg(long, global = true, env = "CASEMATE_ACCELERATOR", default_value = "auto", value_name = "NAME")]
+    accelerator: String,
+    /// Seconds a utility VM may take to come up
+    #[arg(long, global = true, env = "CASEMATE_BOOT_TIMEOUT", default_value_t = 60.0, value_name = "SECONDS")]
+    boot_timeout: f64,
+    /// Seconds without an answer after which a guest is taken for dead
+    #[arg(long, global = true, env = "CASEMATE_HEALTH_DEADLINE", default_value_t = 60.0, value_name = "SECONDS")]
+    health_deadline: f64,
+    /// Size of a hyperv container's writable disk
+    #[arg(long, global = true, env = "CASEMATE_SCRATCH_SIZE", default_value = "20g", value_name = "SIZE")]
+    scratch_size: Bytes,
+}
+
+impl Global {
+    pub(crate) fn settings(self) -> std::io::Result<Settings> {
+        let program = std::env::current_exe()?;
+        let beside = || program.parent()?.parent().map(|prefix| prefix.join("lib/casemate"));
+        let lib = self.lib.or_else(beside).unwrap_or_else(|| PathBuf::from("/usr/local/lib/casemate"));
+        let millis = |seconds: f64| (seconds.clamp(0.1, 86_400.0) * 1000.0) as u64;
+        Ok(Settings {
+            root: std::path::absolute(self.root)?,
+            run: std::path::absolute(self.run)?,
+            lib: std::path::absolute(lib)?,
+            program,
+            qemu: self.qemu,
+            accelerator: self.accelerator,
+            boot_timeout_ms: millis(self.boot_timeout),
+            health_deadline_ms: millis(self.health_deadline),
+            scratch_size: self.scratch_size.0,
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create and run a new container from an image
+    Run(Box<RunArgs>),
+    /// Execute a command in a running container
+    Exec(ExecArgs),
+    /// List containers
+    Ps(PsArgs),
+    /// Kill one or more running containers
+    Kill(KillArgs),
+    /// Stop one or more running containers
+    Stop(StopArgs),
+    /// Remove one or more containers
+    Rm(RmArgs),
+    /// Fetch the logs of a container
+    Logs(LogsArgs),
+    /// Show a container in full
+    Inspect(InspectArgs),
+    /// Show the running processes of a container, or the host's for it
+    Top(TopArgs),
+    /// Load images from a docker save or OCI layout archive
+    Load(LoadArgs),
+    /// List images
+    Images(ImagesArgs),
+    /// Remove one or more images
+    Rmi(RmiArgs),
+    /// Show what this engine runs on
+    Info(FormatArgs),
+    /// Check the host, and say how to mend what is missing
+    Doctor(FormatArgs),
+    /// Print a completion script for a shell
+    Completion { shell: clap_complete::Shell },
+    /// Write the manual pages into a directory
+    Man { dir: PathBuf },
+    /// Keep one container (started by the engine)
+    #[command(hide = true)]
+    Keeper(KeeperArgs),
+    /// Write the guest's initramfs around an agent (used by the build)
+    #[command(hide = true)]
+    Initramfs { agent: PathBuf, out: PathBuf },
+}
+
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct RunArgs {
+    /// Container isolation: process or hyperv
+    #[arg(long, value_parser = isolation, value_name = "NAME")]
+    pub(crate) isolation: Option<OrDefault>,
+    /// Run the container in the background and print its ID
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Keep STDIN open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Allocate a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Remove the container when it exits
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Assign a name to the container
+    #[arg(long)]
+    pub(crate) name: Option<ContainerName>,
+    /// Set an environment variable (NAME=VALUE, or NAME for the value it has here)
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// User name or UID (USER[:GROUP])
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Container host name
+    #[arg(short = 'h', long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// Memory limit (512m, 2g)
+    #[arg(short, long, value_name = "BYTES")]
+    pub(crate) memory: Option<Bytes>,
+    /// Number of CPUs
+    #[arg(long, value_name = "DECIMAL")]
+    pub(crate) cpus: Option<NanoCpus>,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) entrypoint: Option<String>,
+    /// Mount the container's root filesystem as read only
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Signal to stop the container
+    #[arg(long, value_name = "SIGNAL")]
+    pub(crate) stop_signal: Option<Signal>,
+    /// Seconds to wait after it before killing
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) stop_timeout: Option<u64>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    /// Image to run
+    pub(crate) image: String,
+    /// Command and arguments [default: the image's]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// `--isolation default` is the same as no `--isolation`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OrDefault(pub(crate) Option<Isolation>);
+
+fn isolation(text: &str) -> Result<OrDefault, casemate_model::UnknownIsolation> {
+    Isolation::parse_or_default(text).map(OrDefault)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// Keep STDIN open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Allocate a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Set an environment variable
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// User name or UID (USER[:GROUP])
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    pub(crate) container: String,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
+    /// Show all containers, not only running ones
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only display container IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Don't truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// 'json' for programs
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    pub(crate) format: String,
+}
+
+impl FormatArgs {
+    pub(crate) fn json(&self) -> bool {
+        self.format == "json"
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KillArgs {
+    /// Signal to send to the container
+    #[arg(short, long, default_value = "SIGKILL")]
+    pub(crate) signal: Signal,
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Signal to send to the container [default: the container's, or SIGTERM]
+    #[arg(short, long)]
+    pub(crate) signal: Option<Signal>,
+    /// Seconds to wait before killing the container, -1 for ever [default: the container's, or 10]
+    #[arg(short = 't', long = "timeout", alias = "time", allow_negative_numbers = true, value_name = "SECONDS")]
+    pub(crate) timeout: Option<i64>,
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// Force the removal of a running container
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Follow log output
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Show timestamps
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// Number of lines to show from the end of the logs
+    #[arg(short = 'n', long, default_value = "all", value_name = "NUMBER")]
+    pub(crate) tail: String,
+    pub(crate) container: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Print fields only: '{{.State.ExitCode}}', '{{json .State}}'
+    #[arg(short, long)]
+    pub(crate) format: Option<String>,
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Show the host's processes for the container, and what they cost
+    #[arg(long)]
+    pub(crate) host: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    pub(crate) container: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Read from a file instead of STDIN
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Suppress the load output
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImagesArgs {
+    /// Only show image IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Don't truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmiArgs {
+    /// Force removal of the image
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    #[arg(required = true)]
+    pub(crate) images: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeeperArgs {
+    #[arg(long)]
+    pub(crate) id: String,
+    #[arg(long)]
+    pub(crate) name: ContainerName,
+    #[arg(long)]
+    pub(crate) auto_remove: bool,
+    #[arg(long)]
+    pub(crate) health_deadline_ms: u64,
+    #[arg(long)]
+    pub(crate) keeper_root: PathBuf,
+    #[arg(long)]
+    pub(crate) keeper_run: PathBuf,
+}

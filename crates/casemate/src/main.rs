@@ -1,0 +1,52 @@
+//! `casemate`: the command line, and the keeper's program.
+//!
+//! Only here is anything printed, read from the environment, or turned into
+//! an exit code.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks to the user")]
+
+mod attach;
+mod cli;
+mod commands;
+mod human;
+mod report;
+mod table;
+mod template;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command};
+use report::CliError;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Docker's CLI: help is no error, any misuse is 125.
+            let code = if error.use_stderr() { 125 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    if let Command::Keeper(args) = cli.command {
+        return commands::keeper::run(args);
+    }
+    let filter = EnvFilter::try_from_env("CASEMATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let result = tokio::task::LocalSet::new().block_on(&runtime, commands::dispatch(cli));
+            // A read of standard input may still be waiting in its thread.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(CliError::Runtime(error)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => report::report(&error),
+    }
+}

@@ -1,0 +1,98 @@
+//! Errors as the user sees them: one line that says what failed and why, and
+//! the next step where there is one.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use casemate_engine as engine;
+use casemate_model::{Classify, ErrorClass, Failure, chain};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Open(#[from] engine::OpenError),
+    #[error(transparent)]
+    Find(#[from] engine::FindError),
+    #[error(transparent)]
+    Create(#[from] engine::CreateError),
+    #[error(transparent)]
+    Start(#[from] engine::StartError),
+    #[error(transparent)]
+    Remove(#[from] engine::RemoveError),
+    #[error(transparent)]
+    Engine(#[from] engine::EngineError),
+    #[error("{doing}")]
+    Refused { doing: String, source: Failure },
+    #[error("cannot read {what}")]
+    Read { what: String, source: io::Error },
+    #[error("cannot write {what}")]
+    Write { what: String, source: io::Error },
+    #[error(transparent)]
+    Load(#[from] casemate_image::LoadError),
+    #[error(transparent)]
+    Records(#[from] casemate_image::RecordsError),
+    #[error(transparent)]
+    RemoveImage(#[from] casemate_image::RemoveError),
+    #[error(transparent)]
+    Initramfs(#[from] casemate_vm::InitramfsError),
+    #[error(transparent)]
+    Template(#[from] crate::template::TemplateError),
+    #[error("the input device is not a TTY")]
+    NotATerminal,
+    #[error("requested load from stdin, but stdin is a terminal; use -i FILE")]
+    LoadFromTerminal,
+    #[error("invalid number of lines: {0:?}")]
+    Tail(String),
+    /// Each has been reported already.
+    #[error("some failed")]
+    Some,
+    /// What `run` and `exec` fail with has Docker's exit codes.
+    #[error(transparent)]
+    ContainerCommand(Box<CliError>),
+}
+
+impl CliError {
+    fn classified(&self) -> Option<&dyn Classify> {
+        Some(match self {
+            Self::Open(error) => error,
+            Self::Find(error) => error,
+            Self::Create(error) => error,
+            Self::Start(error) => error,
+            Self::Remove(error) => error,
+            Self::Engine(error) => error,
+            Self::Refused { source, .. } => source,
+            Self::Load(error) => error,
+            Self::Records(error) => error,
+            Self::RemoveImage(error) => error,
+            Self::ContainerCommand(error) => return error.classified(),
+            _ => return None,
+        })
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::ContainerCommand(error) => {
+                error.classified().map_or(ErrorClass::Internal, Classify::class).exit_code()
+            }
+            _ => 1,
+        }
+    }
+}
+
+/// Prints the error and returns the exit code that goes with it.
+pub(crate) fn report(error: &CliError) -> ExitCode {
+    if !matches!(error, CliError::Some) {
+        print_error(error);
+    }
+    ExitCode::from(error.exit_code())
+}
+
+pub(crate) fn print_error(error: &CliError) {
+    let (bold, plain) = if io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    eprintln!("{bold}casemate:{plain} {}", chain(error));
+    if let Some(hint) = error.classified().and_then(Classify::hint) {
+        eprintln!("  hint: {hint}");
+    }
+}

@@ -1,0 +1,231 @@
+//! From what a user asked for and what the image says to a container's
+//! configuration.
+
+use std::collections::BTreeMap;
+
+use casemate_image::ImageConfig;
+use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal, UserSpec};
+
+use crate::error::CreateError;
+
+/// Docker's path for an image that has none (moby `system.DefaultPathEnv`).
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Docker's lower bound for `-m`.
+const LEAST_MEMORY: Bytes = Bytes::mib(6);
+
+/// A container as it was asked for; what is absent comes from the image.
+#[derive(Clone, Debug, Default)]
+pub struct CreateRequest {
+    pub image: String,
+    pub name: Option<ContainerName>,
+    pub isolation: Option<Isolation>,
+    pub command: Vec<String>,
+    /// One word; an empty one resets the image's.
+    pub entrypoint: Option<String>,
+    /// `NAME=value`, or `NAME` to take it out.
+    pub env: Vec<String>,
+    pub working_dir: Option<String>,
+    pub user: Option<String>,
+    pub hostname: Option<String>,
+    pub tty: bool,
+    pub open_stdin: bool,
+    pub read_only: bool,
+    pub auto_remove: bool,
+    pub memory: Option<Bytes>,
+    pub cpus: Option<NanoCpus>,
+    pub stop_signal: Option<Signal>,
+    pub stop_timeout_s: Option<u64>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The command line of a container's init.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub args: Vec<String>,
+    /// How many of `args` are the entrypoint.
+    pub entrypoint_length: usize,
+}
+
+/// What is left to be run once request and image are put together.
+#[derive(Clone, Debug)]
+pub struct ContainerConfig {
+    pub command: Command,
+    pub env: Vec<String>,
+    pub cwd: String,
+    pub user: UserSpec,
+    pub hostname: String,
+    pub stop_signal: Signal,
+}
+
+impl ContainerConfig {
+    pub(crate) fn new(request: &CreateRequest, image: &ImageConfig, short_id: &str) -> Result<Self, CreateError> {
+        check_limits(request)?;
+        let hostname = request.hostname.clone().unwrap_or_else(|| short_id.to_owned());
+        check_hostname(&hostname)?;
+        let user = request.user.as_ref().or(image.user.as_ref()).map_or("", String::as_str);
+        let cwd = request.working_dir.as_ref().or(image.working_dir.as_ref()).filter(|dir| !dir.is_empty());
+        let cwd = cwd.map_or("/", String::as_str);
+        if !cwd.starts_with('/') {
+            return Err(CreateError::RelativeWorkingDir { path: cwd.to_owned() });
+        }
+        let stop_signal = match (request.stop_signal, &image.stop_signal) {
+            (Some(signal), _) => signal,
+            (None, Some(text)) if !text.is_empty() => text.parse().map_err(CreateError::Signal)?,
+            _ => Signal::TERM,
+        };
+        Ok(Self {
+            command: command(request, image)?,
+            env: environment(request, image, &hostname)?,
+            cwd: cwd.to_owned(),
+            user: user.parse().map_err(CreateError::User)?,
+            hostname,
+            stop_signal,
+        })
+    }
+}
+
+/// Docker's rule: an entrypoint given anew drops the image's command too.
+fn command(request: &CreateRequest, image: &ImageConfig) -> Result<Command, CreateError> {
+    let (entrypoint, image_command) = match &request.entrypoint {
+        Some(word) if word.is_empty() => (Vec::new(), Vec::new()),
+        Some(word) => (vec![word.clone()], Vec::new()),
+        None => (image.entrypoint.clone(), image.cmd.clone()),
+    };
+    let tail = if request.command.is_empty() { image_command } else { request.command.clone() };
+    let entrypoint_length = entrypoint.len();
+    let args: Vec<String> = entrypoint.into_iter().chain(tail).collect();
+    if args.is_empty() {
+        return Err(CreateError::NoCommand);
+    }
+    if let Some(arg) = args.iter().find(|arg| arg.contains('\0')) {
+        return Err(CreateError::NullByte { text: arg.clone() });
+    }
+    Ok(Command { args, entrypoint_length })
+}
+
+fn environment(request: &CreateRequest, image: &ImageConfig, hostname: &str) -> Result<Vec<String>, CreateError> {
+    let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    if request.tty {
+        env.push("TERM=xterm".to_owned());
+    }
+    for entry in image.env.iter().chain(&request.env) {
+        let name = entry.split('=').next().unwrap_or_default();
+        if name.is_empty() || entry.contains('\0') {
+            return Err(CreateError::Environment { entry: entry.clone() });
+        }
+        let place = env.iter().position(|known| known.split('=').next() == Some(name));
+        match (place, entry.contains('=')) {
+            (Some(at), true) => env[at] = entry.clone(),
+            (None, true) => env.push(entry.clone()),
+            (Some(at), false) => drop(env.remove(at)),
+            (None, false) => {}
+        }
+    }
+    Ok(env)
+}
+
+fn check_limits(request: &CreateRequest) -> Result<(), CreateError> {
+    if let Some(memory) = request.memory
+        && memory < LEAST_MEMORY
+    {
+        return Err(CreateError::LittleMemory);
+    }
+    if let Some(cpus) = request.cpus {
+        let available = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        if cpus.0 < NanoCpus::ONE.0 / 100 || cpus.0 > available * NanoCpus::ONE.0 {
+            return Err(CreateError::Cpus { available });
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel and `/etc/hosts` can hold: RFC 1123 labels, 64 bytes.
+fn check_hostname(name: &str) -> Result<(), CreateError> {
+    let label_ok = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    if name.len() <= 64 && name.split('.').all(label_ok) {
+        Ok(())
+    } else {
+        Err(CreateError::Hostname { name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> ImageConfig {
+        ImageConfig {
+            env: vec!["PATH=/bin".into(), "LANG=C".into()],
+            cmd: vec!["serve".into()],
+            entrypoint: vec!["/init".into(), "--".into()],
+            working_dir: Some("/srv".into()),
+            user: Some("daemon".into()),
+            stop_signal: Some("SIGQUIT".into()),
+            exposed_ports: Vec::new(),
+            volumes: Vec::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn config(request: CreateRequest) -> Result<ContainerConfig, CreateError> {
+        ContainerConfig::new(&request, &image(), "0123456789ab")
+    }
+
+    #[test]
+    fn the_image_fills_in_what_was_not_asked_for() {
+        let config = config(CreateRequest::default()).unwrap();
+        assert_eq!(config.command.args, ["/init", "--", "serve"]);
+        assert_eq!(config.env, ["PATH=/bin", "HOSTNAME=0123456789ab", "LANG=C"]);
+        assert_eq!((config.cwd.as_str(), config.user.to_string().as_str()), ("/srv", "daemon"));
+        assert_eq!(config.stop_signal, Signal::QUIT);
+    }
+
+    #[test]
+    fn commands_and_entrypoints_as_docker_combines_them() {
+        let args = |entrypoint: Option<&str>, command: &[&str]| {
+            let request = CreateRequest {
+                entrypoint: entrypoint.map(str::to_owned),
+                command: command.iter().map(|s| (*s).to_owned()).collect(),
+                ..CreateRequest::default()
+            };
+            config(request).map(|config| config.command.args.join(" ")).map_err(|error| error.to_string())
+        };
+        assert_eq!(args(None, &["x"]).unwrap(), "/init -- x");
+        assert_eq!(args(Some("sh"), &[]).unwrap(), "sh");
+        assert_eq!(args(Some("sh"), &["-c", "y"]).unwrap(), "sh -c y");
+        assert_eq!(args(Some(""), &["z"]).unwrap(), "z");
+        assert_eq!(args(Some(""), &[]).unwrap_err(), "no command specified");
+    }
+
+    #[test]
+    fn environments_override_and_remove() {
+        let env = |entries: &[&str]| {
+            let env = entries.iter().map(|s| (*s).to_owned()).collect();
+            config(CreateRequest { env, tty: true, ..CreateRequest::default() }).map(|config| config.env)
+        };
+        assert_eq!(env(&["LANG", "A=b=c"]).unwrap(), ["PATH=/bin", "HOSTNAME=0123456789ab", "TERM=xterm", "A=b=c"]);
+        assert!(env(&["=x"]).is_err());
+    }
+
+    #[test]
+    fn bad_requests_are_refused_in_dockers_words() {
+        let error = |request| config(request).unwrap_err().to_string();
+        let base = CreateRequest::default;
+        let little = CreateRequest { memory: Some(Bytes::mib(5)), ..base() };
+        assert_eq!(error(little), "Minimum memory limit allowed is 6MB");
+        let many = CreateRequest { cpus: Some(NanoCpus(100_000 * NanoCpus::ONE.0)), ..base() };
+        assert!(error(many).starts_with("range of CPUs is from 0.01 to "));
+        let relative = CreateRequest { working_dir: Some("x".into()), ..base() };
+        assert!(error(relative).contains("is not an absolute path"));
+        for name in ["", "-a", "a..b", "a b", "ä", &"x".repeat(65)] {
+            let named = CreateRequest { hostname: Some(name.into()), ..base() };
+            assert!(error(named).starts_with("invalid hostname"), "{name}");
+        }
+    }
+}

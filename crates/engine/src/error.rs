@@ -1,0 +1,248 @@
+//! The engine's errors, a type for each family of operations, in Docker's
+//! words where Docker has the same error.
+
+use std::io;
+use std::path::PathBuf;
+
+use casemate_image as image;
+use casemate_model::{Classify, ErrorClass, Failure, InvalidName, InvalidUser, UnknownSignal};
+use casemate_record::file::RecordError;
+
+/// The engine's directories cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot use {path}")]
+    Dir { path: PathBuf, source: io::Error },
+    #[error("the path {path:?} is not UTF-8")]
+    NotText { path: PathBuf },
+    #[error("cannot open the image store")]
+    Images(#[source] image::OpenError),
+    #[error("cannot lock {path}")]
+    Lock { path: PathBuf, source: io::Error },
+}
+
+impl Classify for OpenError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotText { .. } => ErrorClass::InvalidArgument,
+            Self::Images(error) => error.class(),
+            Self::Dir { .. } | Self::Lock { .. } => ErrorClass::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Dir { source, .. } | Self::Lock { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Some("casemate needs root: run it with sudo".to_owned())
+            }
+            Self::Images(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// A container cannot be found, or its records not read.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    #[error("No such container: {name}")]
+    NotFound { name: String },
+    #[error("multiple IDs found with provided prefix: {name}")]
+    Ambiguous { name: String },
+    #[error("cannot list {path}")]
+    List { path: PathBuf, source: io::Error },
+    #[error("unreadable container")]
+    Record(#[source] RecordError),
+    #[error("{path}: {field} {value:?} is invalid")]
+    Field { path: PathBuf, field: &'static str, value: String },
+}
+
+impl Classify for FindError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::Ambiguous { .. } => ErrorClass::InvalidArgument,
+            Self::Record(error) => error.class(),
+            Self::List { .. } | Self::Field { .. } => ErrorClass::Internal,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    #[error("Unable to find image '{reference}' locally")]
+    NoImage { reference: String },
+    #[error(transparent)]
+    Image(image::ResolveError),
+    #[error(transparent)]
+    Builtin(image::LoadError),
+    #[error(transparent)]
+    Name(InvalidName),
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{id}\". \
+         You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameTaken { name: String, id: String },
+    #[error("no command specified")]
+    NoCommand,
+    #[error("{text:?} holds a null byte")]
+    NullByte { text: String },
+    #[error("invalid environment variable: {entry}")]
+    Environment { entry: String },
+    #[error("the working directory '{path}' is invalid, it needs to be an absolute path: it is not an absolute path")]
+    RelativeWorkingDir { path: String },
+    #[error("invalid hostname: {name:?}")]
+    Hostname { name: String },
+    #[error(transparent)]
+    User(InvalidUser),
+    #[error(transparent)]
+    Signal(UnknownSignal),
+    #[error("Minimum memory limit allowed is 6MB")]
+    LittleMemory,
+    #[error("range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available")]
+    Cpus { available: u64 },
+    #[error(transparent)]
+    Find(FindError),
+    #[error("cannot lock {path}")]
+    Lock { path: PathBuf, source: io::Error },
+    #[error("cannot make {path}")]
+    Dir { path: PathBuf, source: io::Error },
+    #[error("cannot keep the container's configuration")]
+    Record(#[source] RecordError),
+}
+
+impl Classify for CreateError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NoImage { .. } => ErrorClass::NotFound,
+            Self::Image(error) => error.class(),
+            Self::Builtin(error) => error.class(),
+            Self::NameTaken { .. } => ErrorClass::Conflict,
+            Self::Find(error) => error.class(),
+            Self::Record(error) => error.class(),
+            Self::Lock { .. } | Self::Dir { .. } => ErrorClass::Internal,
+            Self::Name(_)
+            | Self::NoCommand
+            | Self::NullByte { .. }
+            | Self::Environment { .. }
+            | Self::RelativeWorkingDir { .. }
+            | Self::Hostname { .. }
+            | Self::User(_)
+            | Self::Signal(_)
+            | Self::LittleMemory
+            | Self::Cpus { .. } => ErrorClass::InvalidArgument,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoImage { .. } => Some("casemate load -i FILE brings an image in, casemate images lists them".into()),
+            Self::Image(error) => error.hint(),
+            Self::Builtin(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("failed to create task for container")]
+    Refused(#[source] Failure),
+    #[error("cannot start a keeper ({program})")]
+    Spawn { program: PathBuf, source: io::Error },
+    #[error("cannot prepare {path}")]
+    Prepare { path: PathBuf, source: io::Error },
+    #[error("cannot speak to the container's keeper")]
+    Hello(#[source] casemate_wire::HelloError),
+    #[error("{path} is missing")]
+    Asset { path: PathBuf },
+    #[error(transparent)]
+    Erofs(image::ErofsError),
+    #[error("cannot read the seccomp profile")]
+    Profile(#[source] casemate_seccomp::ProfileError),
+    #[error("cannot compile the seccomp profile")]
+    Seccomp(#[source] casemate_seccomp::CompileError),
+    #[error("cannot tell the kernel's version")]
+    Kernel(#[source] casemate_seccomp::ParseKernelVersionError),
+    #[error("container {id} is already running")]
+    AlreadyRunning { id: String },
+}
+
+impl Classify for StartError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Refused(failure) => failure.class,
+            Self::Asset { .. } => ErrorClass::Unavailable,
+            Self::Erofs(error) => error.class(),
+            Self::Hello(_) => ErrorClass::Protocol,
+            Self::AlreadyRunning { .. } => ErrorClass::NotModified,
+            Self::Spawn { .. } | Self::Prepare { .. } | Self::Profile(_) | Self::Seccomp(_) | Self::Kernel(_) => {
+                ErrorClass::Internal
+            }
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(failure) => failure.hint.clone(),
+            Self::Asset { .. } => Some("run 'make' in the source tree: it builds the guest's kernel and agent".into()),
+            Self::Erofs(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    #[error(
+        "cannot remove container \"/{name}\": container is running: \
+         stop the container before removing or force remove"
+    )]
+    Running { name: String },
+    #[error("cannot stop container \"/{name}\"")]
+    Kill { name: String, source: EngineError },
+    #[error("cannot remove {path}")]
+    Delete { path: PathBuf, source: io::Error },
+}
+
+impl Classify for RemoveError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Running { .. } => ErrorClass::Conflict,
+            Self::Kill { source, .. } => source.class(),
+            Self::Delete { .. } => ErrorClass::Internal,
+        }
+    }
+}
+
+/// A request to a container's keeper failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("container {id} is not running")]
+    NotRunning { id: String },
+    #[error("cannot reach the container's keeper")]
+    Connect(#[source] io::Error),
+    #[error("cannot speak to the container's keeper")]
+    Hello(#[source] casemate_wire::HelloError),
+    #[error(transparent)]
+    Refused(Failure),
+}
+
+impl Classify for EngineError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotRunning { .. } => ErrorClass::Conflict,
+            Self::Connect(_) => ErrorClass::Unavailable,
+            Self::Hello(_) => ErrorClass::Protocol,
+            Self::Refused(failure) => failure.class,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(failure) => failure.hint.clone(),
+            _ => None,
+        }
+    }
+}

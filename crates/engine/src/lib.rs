@@ -1,0 +1,96 @@
+//! The engine: containers from request to removal, on records and keepers.
+//!
+//! ```text
+//!            create            start                exit
+//!   request ───────▶ created ────────▶ running ──────────────▶ exited
+//!                       │                 │ (keeper holds        │
+//!                       └──── remove ─────┴── keeper.lock) ──────┘
+//! ```
+//!
+//! The engine holds no container alive and remembers nothing: what exists is
+//! what the records say and what [`reconcile`] finds. Several engines on one
+//! root (each command is one) agree through locks: one for names and numbers,
+//! and one for each container, which its keeper holds as long as it lives.
+
+mod config;
+mod container;
+mod create;
+mod error;
+mod host;
+mod keeper;
+mod lock;
+mod names;
+mod reconcile;
+mod remove;
+mod start;
+
+use std::path::PathBuf;
+
+use casemate_image::Store;
+use casemate_record::Layout;
+
+pub use config::{Command, ContainerConfig, CreateRequest};
+pub use container::Container;
+pub use error::{CreateError, EngineError, FindError, OpenError, RemoveError, StartError};
+pub use host::{HostProcess, HostRole};
+pub use keeper::KeeperHandle;
+
+/// Where an engine lives and what it starts things with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub root: PathBuf,
+    pub run: PathBuf,
+    /// Directory of `vmlinux`, `initrd.img` and `busybox.tar`.
+    pub lib: PathBuf,
+    /// The program that has the `keeper` command: this one.
+    pub program: PathBuf,
+    /// QEMU's program; the system's if absent.
+    pub qemu: Option<PathBuf>,
+    /// `auto`, `kvm` or `tcg`.
+    pub accelerator: String,
+    /// How long a utility VM may take to come up.
+    pub boot_timeout_ms: u64,
+    /// How long a guest may take to answer that it lives.
+    pub health_deadline_ms: u64,
+    /// Size of a hyperv container's writable disk, in bytes.
+    pub scratch_size: u64,
+}
+
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    layout: Layout,
+    images: Store,
+}
+
+impl Engine {
+    /// Opens the directories, makes them if missing, and takes away what
+    /// keepers that were killed left behind.
+    pub fn open(settings: Settings) -> Result<Self, OpenError> {
+        let layout = Layout::new(settings.root.clone(), settings.run.clone());
+        for path in [&settings.root, &settings.run] {
+            if path.to_str().is_none() {
+                return Err(OpenError::NotText { path: path.clone() });
+            }
+        }
+        for dir in [layout.containers(), layout.running(), layout.scratch_cache()] {
+            lock::make_private_dir(&dir).map_err(|source| OpenError::Dir { path: dir.clone(), source })?;
+        }
+        let images = Store::open(layout.root()).map_err(OpenError::Images)?;
+        let engine = Self { settings, layout, images };
+        engine.reconcile()?;
+        Ok(engine)
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub fn images(&self) -> &Store {
+        &self.images
+    }
+}

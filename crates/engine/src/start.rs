@@ -1,0 +1,233 @@
+//! From a container on disk to a keeper that has it prepared.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use casemate_model::{
+    Bytes, Capabilities, Container as Launchable, EtcFiles, Isolation, Limits, MASKED_PATHS, NanoCpus, Process,
+    READONLY_PATHS, TerminalSize,
+};
+use casemate_seccomp::{KernelVersion, Profile};
+use casemate_wire::{Client, Create, HostPlace, Place, VmPlace};
+
+use crate::container::Container;
+use crate::create::Created;
+use crate::error::StartError;
+use crate::{Engine, KeeperHandle, lock};
+
+/// Users of VM processes are numbers from here on: beyond those that
+/// distributions, `useradd`, systemd's dynamic users (61184–65519) and its
+/// container ranges (524288–1879048191) give out, and below 2^31.
+const FIRST_VM_UID: u32 = 1_900_000_000;
+
+impl Engine {
+    /// Starts the keeper of a container that was just made and has it prepare
+    /// the container. The container's init does not run before
+    /// [`Client::start`]; if that is never asked for, the keeper clears up as
+    /// soon as the returned connection is gone.
+    ///
+    /// `terminal` is the size to begin with where the container has one.
+    pub async fn start_keeper(
+        &self,
+        created: Created,
+        container: &Container,
+        terminal: Option<TerminalSize>,
+    ) -> Result<KeeperHandle, StartError> {
+        let started = self.hand_over(created, container, terminal).await;
+        if started.is_err()
+            && let Err(error) = self.reconcile()
+        {
+            tracing::warn!(error = casemate_model::chain(&error), "not cleared up");
+        }
+        started
+    }
+
+    async fn hand_over(
+        &self,
+        created: Created,
+        container: &Container,
+        terminal: Option<TerminalSize>,
+    ) -> Result<KeeperHandle, StartError> {
+        let create = self.create_request(container, terminal)?;
+        let socket = container.paths.socket();
+        let prepare = |source| StartError::Prepare { path: socket.clone(), source };
+        let listener = UnixListener::bind(&socket).map_err(prepare)?;
+        // Connected before the keeper lives: its first connection is ours.
+        let stream = UnixStream::connect(&socket).map_err(prepare)?;
+        stream.set_nonblocking(true).map_err(prepare)?;
+        self.spawn_keeper(container, listener.into(), created.lock)?;
+        let stream = tokio::net::UnixStream::from_std(stream).map_err(prepare)?;
+        let client = Client::connect(stream).await.map_err(StartError::Hello)?;
+        if let Err(error) = client.create(&create).await {
+            // It clears up and goes.
+            client.lost().await;
+            return Err(StartError::Refused(error.into()));
+        }
+        Ok(KeeperHandle { client })
+    }
+
+    fn spawn_keeper(&self, container: &Container, listener: OwnedFd, lock: File) -> Result<(), StartError> {
+        let program = &self.settings.program;
+        let failed = |source| StartError::Spawn { program: program.clone(), source };
+        let mut command = Command::new(program);
+        command
+            .arg0(format!("casemate-keeper {} {}", container.name, container.id.short()))
+            .arg("keeper")
+            .args(["--id", container.id.as_str()])
+            .args(["--name", container.name.as_str()])
+            .arg("--keeper-root")
+            .arg(self.layout.root())
+            .arg("--keeper-run")
+            .arg(self.layout.run())
+            .args(["--health-deadline-ms", &self.settings.health_deadline_ms.to_string()])
+            .current_dir("/")
+            // Handed over as its standard streams: the socket and the lock.
+            .stdin(listener)
+            .stdout(lock)
+            .stderr(Stdio::null());
+        if container.record.auto_remove {
+            command.arg("--auto-remove");
+        }
+        // Not waited for: it outlives this program, and init takes it over.
+        command.spawn().map(drop).map_err(failed)
+    }
+
+    fn create_request(&self, container: &Container, terminal: Option<TerminalSize>) -> Result<Create, StartError> {
+        let record = &container.record;
+        let process = self.process(container, record.args.clone(), record.tty.then(|| terminal.unwrap_or(NO_SIZE)))?;
+        let hostname = record.hostname.clone();
+        Ok(Create {
+            container: Launchable {
+                id: container.id.clone(),
+                init: Process { stdin: record.open_stdin, ..process },
+                read_only: record.read_only,
+                etc: EtcFiles {
+                    hosts: hosts(&hostname),
+                    hostname: format!("{hostname}\n"),
+                    resolv_conf: String::new(),
+                },
+                hostname,
+                limits: Limits {
+                    memory: record.memory.map(Bytes),
+                    cpus: record.nano_cpus.map(NanoCpus),
+                    pids: None,
+                    shm_size: None,
+                },
+                masked_paths: MASKED_PATHS.map(String::from).to_vec(),
+                readonly_paths: READONLY_PATHS.map(String::from).to_vec(),
+            },
+            place: self.place(container)?,
+        })
+    }
+
+    /// A process as Docker runs it in a container that asked for nothing
+    /// special: its init, or the ground for an exec.
+    pub fn process(
+        &self,
+        container: &Container,
+        args: Vec<String>,
+        terminal: Option<TerminalSize>,
+    ) -> Result<Process, StartError> {
+        let record = &container.record;
+        let capabilities = Capabilities::DOCKER_DEFAULT;
+        // The guest's kernel is newer than any rule of the profile asks for, as
+        // is every host's: one version serves both places.
+        let kernel = KernelVersion::of_this_host().map_err(StartError::Kernel)?;
+        let seccomp = Profile::docker_default()
+            .map_err(StartError::Profile)?
+            .compile(capabilities, kernel)
+            .map_err(StartError::Seccomp)?;
+        Ok(Process {
+            args,
+            env: record.env.clone(),
+            cwd: record.cwd.clone(),
+            user: record.user.parse().unwrap_or_default(),
+            terminal,
+            stdin: false,
+            capabilities,
+            no_new_privileges: false,
+            seccomp: Some(seccomp),
+            rlimits: Vec::new(),
+        })
+    }
+
+    fn place(&self, container: &Container) -> Result<Place, StartError> {
+        match container.isolation {
+            Isolation::Process => Ok(Place::Host(HostPlace {
+                lowers: container.layers.iter().rev().map(|layer| self.images.layer_dir(layer)).collect(),
+                upper: container.paths.upper(),
+                work: container.paths.work(),
+            })),
+            Isolation::Hyperv => {
+                let layers = container
+                    .layers
+                    .iter()
+                    .map(|layer| self.images.erofs(layer).map(|image| image.path).map_err(StartError::Erofs))
+                    .collect::<Result<_, _>>()?;
+                Ok(Place::Vm(VmPlace {
+                    qemu: self.settings.qemu.clone(),
+                    kernel: self.asset("vmlinux")?,
+                    initrd: self.asset("initrd.img")?,
+                    layers,
+                    scratch: container.paths.scratch(),
+                    scratch_size: Bytes(self.settings.scratch_size),
+                    scratch_cache: self.layout.scratch_cache(),
+                    uid: self.vm_uid(&container.paths.run)?,
+                    accelerator: self.settings.accelerator.clone(),
+                    boot_timeout_ms: self.settings.boot_timeout_ms,
+                }))
+            }
+        }
+    }
+
+    fn asset(&self, name: &str) -> Result<PathBuf, StartError> {
+        let path = self.settings.lib.join(name);
+        if path.exists() { Ok(path) } else { Err(StartError::Asset { path }) }
+    }
+
+    /// The least number that no other VM has. Each running container's
+    /// directory says which it took.
+    fn vm_uid(&self, run: &Path) -> Result<u32, StartError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source: io::Error| StartError::Prepare { path: path.clone(), source }
+        };
+        let lock_path = self.layout.lock();
+        let _numbers = lock::exclusive(&lock_path).map_err(failed(&lock_path))?;
+        let running = self.layout.running();
+        let mut taken = Vec::new();
+        for entry in fs::read_dir(&running).map_err(failed(&running))? {
+            let file = entry.map_err(failed(&running))?.path().join("vm-uid");
+            if let Some(uid) = fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
+                taken.push(uid);
+            }
+        }
+        taken.sort_unstable();
+        let free = taken.iter().fold(FIRST_VM_UID, |free, uid| if *uid == free { free + 1 } else { free });
+        let file = run.join("vm-uid");
+        fs::write(&file, free.to_string()).map_err(failed(&file))?;
+        Ok(free)
+    }
+}
+
+/// Until the first resize says better, as in Docker.
+const NO_SIZE: TerminalSize = TerminalSize { rows: 0, columns: 0 };
+
+/// Docker's `/etc/hosts` for a container without a network: loopback and its
+/// own name.
+fn hosts(hostname: &str) -> String {
+    format!(
+        "127.0.0.1\tlocalhost\n\
+         ::1\tlocalhost ip6-localhost ip6-loopback\n\
+         fe00::\tip6-localnet\n\
+         ff00::\tip6-mcastprefix\n\
+         ff02::1\tip6-allnodes\n\
+         ff02::2\tip6-allrouters\n\
+         127.0.0.1\t{hostname}\n"
+    )
+}

@@ -1,0 +1,39 @@
+//! Images: their names, the store that holds them, their layers on disk.
+//!
+//! A [`Store`] takes images from archives and gives each layer in two forms
+//! made once: a directory in overlayfs form for containers on the host's kernel,
+//! and an EROFS image of that directory for utility VMs. Everything is
+//! synchronous; callers that must not wait use a thread.
+//!
+//! Archives come from anywhere, so nothing in them is believed: every digest is
+//! computed, every name is resolved beneath the directory it belongs to, every
+//! quantity has a limit, and every failure is a typed error that leaves the
+//! store as it was. The modules `archive`, `layer` and `store` say how.
+
+mod archive;
+mod compression;
+mod disk;
+#[cfg(test)]
+mod fixture;
+mod fuzz;
+mod hash;
+mod image;
+mod layer;
+mod limits;
+mod platform;
+mod reference;
+mod store;
+mod tarball;
+
+pub use archive::ArchiveError;
+pub use compression::Compression;
+pub use disk::DiskError;
+pub use fuzz::fuzz_archive;
+pub use image::{ConfigurationError, Image, ImageConfig};
+pub use layer::UnpackError;
+pub use reference::{ParseReferenceError, Reference};
+pub use store::{
+    ErofsError, ErofsImage, Hold, ImageRow, LoadError, LoadProgress, LoadedImage, OpenError, RecordsError, RemoveError,
+    Removed, ResolveError, Store,
+};
+pub use tarball::TarError;

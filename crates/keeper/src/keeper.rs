@@ -1,0 +1,311 @@
+//! The container's life, as its keeper drives it.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass, Exited, Failure, OutputStream, ProcessRef};
+use casemate_record::file::{self, Durability};
+use casemate_record::log::LogFile;
+use casemate_record::{ContainerPaths, StateRecord};
+use casemate_wire::{Create, Place, Started};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+
+use crate::attach::Outputs;
+use crate::backend::Backend;
+use crate::timeline::Timeline;
+use crate::vm_mode::VmMode;
+use crate::{process_mode, state};
+
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) id: ContainerId,
+    pub(crate) name: ContainerName,
+    pub(crate) paths: ContainerPaths,
+    auto_remove: bool,
+    pub(crate) health_deadline: Duration,
+    phase: RefCell<Phase>,
+    /// Held while a `create` or `start` is under way. Those run to their end
+    /// even if their caller goes away: half a start cannot be given up.
+    changing: Mutex<()>,
+    exited: watch::Sender<Option<Exited>>,
+    /// Set when nothing is left but the run directory.
+    gone: watch::Sender<bool>,
+    /// Set when whoever still reads output is to be left behind.
+    abandoned: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    New,
+    Created(Rc<Prepared>),
+    Running(Rc<Prepared>),
+    Ended,
+}
+
+/// A container that can be started, or was.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) backend: Backend,
+    pub(crate) outputs: Rc<Outputs>,
+    terminal: bool,
+    timeline: Timeline,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        id: ContainerId,
+        name: ContainerName,
+        paths: ContainerPaths,
+        auto_remove: bool,
+        health_deadline: Duration,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            paths,
+            auto_remove,
+            health_deadline,
+            phase: RefCell::new(Phase::New),
+            changing: Mutex::new(()),
+            exited: watch::channel(None).0,
+            gone: watch::channel(false).0,
+            abandoned: watch::channel(false).0,
+        }
+    }
+
+    /// Waits until the container has ended and been cleared up.
+    pub(crate) async fn gone(&self) {
+        // The sender is `self`.
+        let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
+    }
+
+    /// Waits until the container has exited.
+    pub(crate) async fn exited(&self) -> Exited {
+        let mut exited = self.exited.subscribe();
+        match exited.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(exited)) => exited.clone(),
+            _ => unreachable!("the sender lives as long as the keeper"),
+        }
+    }
+
+    pub(crate) async fn create(self: &Rc<Self>, create: Create) -> Result<(), Failure> {
+        let this = Rc::clone(self);
+        to_its_end(async move { this.change_to_created(create).await }).await
+    }
+
+    async fn change_to_created(&self, create: Create) -> Result<(), Failure> {
+        let _changing = self.changing.lock().await;
+        if !matches!(&*self.phase.borrow(), Phase::New) {
+            return Err(Failure::new(ErrorClass::Conflict, "the container has been created before"));
+        }
+        match self.prepare(create).await {
+            Ok(prepared) => {
+                self.phase.replace(Phase::Created(Rc::new(prepared)));
+                Ok(())
+            }
+            Err(failure) => {
+                self.write_state(&state::not_started(&failure), Durability::Ordered);
+                self.end();
+                Err(failure)
+            }
+        }
+    }
+
+    async fn prepare(&self, create: Create) -> Result<Prepared, Failure> {
+        let Create { container, place } = create;
+        let timeline = Timeline::new();
+        let log = LogFile::open(self.paths.log())
+            .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot open the container's log: {error}")))?;
+        let terminal = container.init.terminal.is_some();
+        let started = Instant::now();
+        let backend = match place {
+            Place::Host(place) => {
+                let supervisor = process_mode::create(container, place, &self.paths)?;
+                timeline.step("create", started);
+                Backend::Process(supervisor)
+            }
+            Place::Vm(place) => {
+                let vm = VmMode::boot(container, place, self, &timeline).await?;
+                Backend::Vm(Rc::new(vm))
+            }
+            Place::Guest(_) => {
+                return Err(Failure::new(ErrorClass::InvalidArgument, "a keeper does not run in a guest"));
+            }
+        };
+        Ok(Prepared { backend, outputs: Rc::new(Outputs::new(log)), terminal, timeline })
+    }
+
+    pub(crate) async fn start(self: &Rc<Self>) -> Result<Started, Failure> {
+        let this = Rc::clone(self);
+        to_its_end(async move { this.change_to_running().await }).await
+    }
+
+    async fn change_to_running(self: &Rc<Self>) -> Result<Started, Failure> {
+        let _changing = self.changing.lock().await;
+        let prepared = match &*self.phase.borrow() {
+            Phase::Created(prepared) => Rc::clone(prepared),
+            Phase::Running(_) => return Err(Failure::new(ErrorClass::NotModified, "the container is running")),
+            _ => return Err(Failure::new(ErrorClass::Conflict, "the container is not prepared")),
+        };
+        let from = Instant::now();
+        match self.bring_up(&prepared).await {
+            Ok((pid, streams)) => {
+                prepared.timeline.step("start", from);
+                let timeline = prepared.timeline.spans();
+                let state = state::running(pid, prepared.backend.vm_record(), timeline.clone());
+                self.write_state(&state, Durability::Ordered);
+                self.phase.replace(Phase::Running(Rc::clone(&prepared)));
+                tokio::task::spawn_local(Rc::clone(self).see_through(prepared, streams, state));
+                Ok(Started { pid, timeline })
+            }
+            Err(failure) => {
+                self.destroy(&prepared.backend, false).await;
+                self.write_state(&state::not_started(&failure), Durability::Ordered);
+                self.end();
+                Err(failure)
+            }
+        }
+    }
+
+    async fn bring_up(&self, prepared: &Prepared) -> Result<(u32, JoinSet<()>), Failure> {
+        let pid = prepared.backend.start(&prepared.timeline).await?;
+        let mut pumps = JoinSet::new();
+        for stream in [OutputStream::Stdout, OutputStream::Stderr] {
+            if prepared.terminal && stream == OutputStream::Stderr {
+                prepared.outputs.end(stream);
+                continue;
+            }
+            let output = prepared.backend.output(&ProcessRef::Init, stream).await?;
+            pumps.spawn_local(Rc::clone(&prepared.outputs).pump(stream, output));
+        }
+        Ok((pid, pumps))
+    }
+
+    /// From running to gone.
+    async fn see_through(self: Rc<Self>, prepared: Rc<Prepared>, mut pumps: JoinSet<()>, state: StateRecord) {
+        let exited = match prepared.backend.wait(&ProcessRef::Init).await {
+            Ok(exited) => exited,
+            Err(failure) => Exited {
+                status: casemate_model::ExitStatus::Signal(casemate_model::Signal::KILL),
+                oom_killed: false,
+                reason: Some(failure.message),
+            },
+        };
+        tracing::info!(code = exited.status.code(), reason = exited.reason, "container ended");
+        let durability = if self.auto_remove { Durability::Ordered } else { Durability::Synced };
+        self.write_state(&state::ended(state, &exited), durability);
+        self.exited.send_replace(Some(exited));
+        // What it wrote last is still to be read, unless nobody wants to.
+        let mut abandoned = self.abandoned.subscribe();
+        tokio::select! {
+            () = async { while pumps.join_next().await.is_some() {} } => {}
+            _ = abandoned.wait_for(|abandoned| *abandoned) => pumps.shutdown().await,
+        }
+        for stream in [OutputStream::Stdout, OutputStream::Stderr] {
+            prepared.outputs.end(stream);
+        }
+        self.destroy(&prepared.backend, !self.auto_remove).await;
+        self.end();
+    }
+
+    /// The engine that made the container is gone: what was not started by
+    /// then never will be.
+    pub(crate) async fn creator_gone(&self) {
+        let _changing = self.changing.lock().await;
+        let abandoned = match &*self.phase.borrow() {
+            Phase::New => None,
+            Phase::Created(prepared) => Some(Rc::clone(prepared)),
+            Phase::Running(_) | Phase::Ended => return,
+        };
+        if let Some(prepared) = abandoned {
+            self.destroy(&prepared.backend, false).await;
+        }
+        self.end();
+    }
+
+    /// Ends the container and the keeper, whatever is still to be read.
+    pub(crate) async fn shut_down(&self) -> Result<(), Failure> {
+        self.abandoned.send_replace(true);
+        let prepared = match &*self.phase.borrow() {
+            Phase::Created(prepared) | Phase::Running(prepared) => Some(Rc::clone(prepared)),
+            _ => None,
+        };
+        if let Some(prepared) = prepared {
+            prepared.backend.destroy(false).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn running(&self) -> Result<Rc<Prepared>, Failure> {
+        match &*self.phase.borrow() {
+            Phase::Running(prepared) => Ok(Rc::clone(prepared)),
+            _ => Err(Failure::new(ErrorClass::Conflict, format!("container {} is not running", self.id))),
+        }
+    }
+
+    /// The container, started or about to be.
+    pub(crate) fn prepared(&self) -> Result<Rc<Prepared>, Failure> {
+        match &*self.phase.borrow() {
+            Phase::Created(prepared) | Phase::Running(prepared) => Ok(Rc::clone(prepared)),
+            _ => Err(Failure::new(ErrorClass::Conflict, format!("container {} is not running", self.id))),
+        }
+    }
+
+    async fn destroy(&self, backend: &Backend, keep_disk: bool) {
+        if let Err(failure) = backend.destroy(keep_disk).await {
+            tracing::error!(error = failure.message, "not all was taken away");
+        }
+    }
+
+    fn end(&self) {
+        self.phase.replace(Phase::Ended);
+        if self.auto_remove {
+            remove_dir(&self.paths.dir);
+        }
+        self.gone.send_replace(true);
+    }
+
+    /// The last act: whatever exists of a container, its lock does, so the
+    /// lock's file goes last.
+    pub(crate) fn remove_run_dir(&self) {
+        let lock = self.paths.keeper_lock();
+        let entries = fs::read_dir(&self.paths.run).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()).filter(|path| *path != lock) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            note(&path, removed);
+        }
+        note(&lock, fs::remove_file(&lock));
+        note(&self.paths.run, fs::remove_dir(&self.paths.run));
+    }
+
+    fn write_state(&self, state: &StateRecord, durability: Durability) {
+        if let Err(error) = file::write(&self.paths.state(), state, durability) {
+            tracing::error!(error = casemate_model::chain(&error), class = error.class().name(), "state not kept");
+        }
+    }
+}
+
+/// Runs the future on its own, so that it ends whatever becomes of the caller.
+async fn to_its_end<T: 'static>(future: impl Future<Output = Result<T, Failure>> + 'static) -> Result<T, Failure> {
+    match tokio::task::spawn_local(future).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::new(ErrorClass::Internal, format!("the keeper failed: {error}"))),
+    }
+}
+
+fn remove_dir(path: &std::path::Path) {
+    note(path, fs::remove_dir_all(path));
+}
+
+fn note(path: &std::path::Path, removed: io::Result<()>) {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::error!(path = %path.display(), %error, "not removed");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,31 @@
+//! Process isolation: the container's init is a child of the keeper.
+
+use std::rc::Rc;
+
+use casemate_launch::Place;
+use casemate_model::{Container, ErrorClass, ExecId, Failure, Process};
+use casemate_record::ContainerPaths;
+use casemate_supervisor::{Supervisor, make_writable_layer};
+use casemate_wire::HostPlace;
+use rand::RngCore;
+
+pub(crate) fn create(
+    container: Container,
+    place: HostPlace,
+    paths: &ContainerPaths,
+) -> Result<Rc<Supervisor>, Failure> {
+    let HostPlace { lowers, upper, work } = place;
+    let topmost = lowers.first().ok_or_else(|| Failure::new(ErrorClass::InvalidArgument, "the image has no layers"))?;
+    make_writable_layer(&upper, &work, topmost)
+        .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot make {}: {error}", upper.display())))?;
+    let place = Place { dir: paths.run.clone(), lowers, upper, work, cgroup: paths.cgroup() };
+    Supervisor::create(container, place).map(Rc::new)
+}
+
+pub(crate) async fn exec(supervisor: &Rc<Supervisor>, process: &Process) -> Result<ExecId, Failure> {
+    let mut random = [0; 32];
+    rand::rng().fill_bytes(&mut random);
+    let id = ExecId::from_random(random);
+    supervisor.exec(id.clone(), process).await?;
+    Ok(id)
+}

@@ -1,0 +1,35 @@
+//! What the keeper writes down of its container.
+
+use casemate_model::{ErrorClass, Exited, Failure};
+use casemate_record::{EndRecord, SpanRecord, StateRecord, VmRecord};
+use casemate_wire::Span;
+
+pub(crate) fn running(pid: u32, vm: Option<VmRecord>, timeline: Vec<Span>) -> StateRecord {
+    StateRecord {
+        status: "running".into(),
+        pid: Some(pid),
+        keeper_pid: Some(std::process::id()),
+        started: Some(jiff::Timestamp::now().to_string()),
+        vm,
+        timeline: timeline
+            .into_iter()
+            .map(|Span { name, start_us, duration_us }| SpanRecord { name, start_us, duration_us })
+            .collect(),
+        ..StateRecord::created()
+    }
+}
+
+pub(crate) fn ended(state: StateRecord, exited: &Exited) -> StateRecord {
+    let Exited { status, oom_killed, reason } = exited;
+    state.ended(EndRecord { exit_code: status.code().into(), oom_killed: *oom_killed, error: reason.clone() })
+}
+
+/// A container whose command could not be started stays `created`, with the
+/// exit code that its client gets, as in Docker.
+pub(crate) fn not_started(failure: &Failure) -> StateRecord {
+    let exit_code = match failure.class {
+        ErrorClass::CommandNotFound | ErrorClass::CommandNotExecutable => failure.class.exit_code().into(),
+        _ => 128,
+    };
+    StateRecord { exit_code: Some(exit_code), error: Some(failure.message.clone()), ..StateRecord::created() }
+}

@@ -1,0 +1,230 @@
+//! From a place to a VM whose agent has the container prepared.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use casemate_launch::Cgroup;
+use casemate_model::{Bytes, Classify, Container, ErrorClass, Failure, Limits, NanoCpus};
+use casemate_record::VmRecord;
+use casemate_supervisor::FdStream;
+use casemate_vm::{Detected, Disks, HostCapacity, Jail, Machine, Qemu, Running, ScratchImage, TscKhz, VmSize};
+use casemate_wire::{Client, Create, Extent, GuestPlace, Place, VmPlace};
+use rand::RngCore;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+use super::VmMode;
+use super::watch::{self, Ending};
+use crate::keeper::Keeper;
+use crate::timeline::Timeline;
+
+/// What the VM process itself may use beside the guest's memory: QEMU's code,
+/// its translation buffers and its disk buffers.
+const PROCESS_OVERHEAD: Bytes = Bytes::mib(512);
+
+/// Processor time for device emulation beside what the guest's processors get.
+const DEVICE_CPUS: NanoCpus = NanoCpus(500_000_000);
+
+/// Seeds the guest's random generator: the size of its state.
+const ENTROPY: usize = 64;
+
+#[derive(Debug, thiserror::Error)]
+enum PlaceError {
+    #[error("cannot open {path}")]
+    Open { path: PathBuf, source: io::Error },
+    #[error("the VM's user must not be root")]
+    RootUser,
+    #[error("cannot read the host's memory and processors")]
+    Host(#[source] io::Error),
+}
+
+impl Classify for PlaceError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::RootUser => ErrorClass::InvalidArgument,
+            Self::Open { .. } | Self::Host(_) => ErrorClass::Internal,
+        }
+    }
+}
+
+fn failure<E: Classify>(error: E) -> Failure {
+    Failure::from_error(&error)
+}
+
+impl VmMode {
+    pub(crate) async fn boot(
+        container: Container,
+        place: VmPlace,
+        keeper: &Keeper,
+        timeline: &Timeline,
+    ) -> Result<Self, Failure> {
+        let from = Instant::now();
+        let boot_timeout = Duration::from_millis(place.boot_timeout_ms);
+        let detected = detect(&place.accelerator)?;
+        let size = size(&container.limits)?;
+        let cgroup =
+            Cgroup::create(&keeper.paths.cgroup(), &process_limits(&container.limits, size)).map_err(failure)?;
+        let uid = place.uid;
+        let (running, extents) = match spawn(place, keeper, &detected, size, &cgroup) {
+            Ok(spawned) => spawned,
+            Err(failure) => {
+                // The first error is the one to tell.
+                if let Err(error) = cgroup.destroy() {
+                    tracing::error!(error = casemate_model::chain(&error), "control group left behind");
+                }
+                return Err(failure);
+            }
+        };
+        timeline.step("vm process", from);
+
+        let pid = running.vm.pid();
+        let ending = Rc::new(Ending::new(running.vm));
+        let mut watchers = JoinSet::new();
+        watchers.spawn_local(watch::process(Rc::clone(&ending)));
+        let watched = |error: io::Error| Failure::new(ErrorClass::Internal, format!("cannot watch the VM: {error}"));
+        let console = FdStream::new(running.console).map_err(watched)?;
+        watchers.spawn_local(watch::console(Rc::clone(&ending), console));
+        let channel = UnixStream::from_std(running.channel).map_err(watched)?;
+
+        let prepared = prepare(channel, &ending, container, extents, boot_timeout, timeline).await;
+        let (client, facts) = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                ending.end("the VM did not come up");
+                ending.ended().await;
+                if let Err(error) = cgroup.destroy() {
+                    tracing::error!(error = casemate_model::chain(&error), "control group left behind");
+                }
+                return Err(failure);
+            }
+        };
+        ending.set_up();
+        watchers.spawn_local(watch::connection(Rc::clone(&ending), client.clone()));
+        watchers.spawn_local(watch::health(Rc::clone(&ending), client.clone(), keeper.health_deadline));
+        let record = VmRecord {
+            accelerator: detected.accelerator.to_string(),
+            accelerator_reason: detected.why,
+            memory: size.memory().0,
+            memory_overhead: size.overhead().0,
+            cpus: size.vcpus(),
+            uid,
+            kernel_release: facts.kernel_release,
+            boot_id: facts.boot_id,
+        };
+        Ok(Self { client, ending, cgroup, record, pid, watchers: watchers.into() })
+    }
+}
+
+fn detect(choice: &str) -> Result<Detected, Failure> {
+    let choice = choice
+        .parse()
+        .map_err(|_| Failure::new(ErrorClass::InvalidArgument, format!("unknown accelerator: {choice:?}")))?;
+    Detected::on_this_host(choice).map_err(failure)
+}
+
+fn size(limits: &Limits) -> Result<VmSize, Failure> {
+    let host = HostCapacity::read().map_err(|error| failure(PlaceError::Host(error)))?;
+    VmSize::for_container(limits.memory, limits.cpus, host).map_err(failure)
+}
+
+/// What holds the VM process itself, should the guest get out of hand.
+fn process_limits(limits: &Limits, size: VmSize) -> Limits {
+    Limits {
+        memory: Some(Bytes(size.memory().0 + PROCESS_OVERHEAD.0)),
+        cpus: limits.cpus.map(|cpus| NanoCpus(cpus.0 + DEVICE_CPUS.0)),
+        pids: None,
+        shm_size: None,
+    }
+}
+
+fn spawn(
+    place: VmPlace,
+    keeper: &Keeper,
+    detected: &Detected,
+    size: VmSize,
+    cgroup: &Cgroup,
+) -> Result<(Running, Vec<Extent>), Failure> {
+    let qemu = match place.qemu {
+        Some(path) => Qemu::at(path),
+        None => Qemu::find(),
+    }
+    .map_err(failure)?;
+    let layers = place.layers.iter().map(|path| open(path)).collect::<Result<_, _>>().map_err(failure)?;
+    let scratch = ScratchImage::prepare(&place.scratch_cache, place.scratch_size)
+        .and_then(|image| image.copy_to(&place.scratch))
+        .map_err(failure)?;
+    let disks = Disks::new(layers, scratch).map_err(failure)?;
+    let extents = disks.extents().iter().map(|e| Extent { offset: e.offset, length: e.length }).collect();
+    let user = NonZeroU32::new(place.uid).ok_or_else(|| failure(PlaceError::RootUser))?;
+    let machine = Machine {
+        name: keeper.name.clone(),
+        id: keeper.id.clone(),
+        accelerator: detected.accelerator,
+        tsc: TscKhz::of_this_host(&place.scratch_cache.join("tsc-khz")),
+        size,
+        kernel: place.kernel,
+        initrd: place.initrd,
+        disks,
+    };
+    let jail = Jail { uid: user, gid: user, cgroups: cgroup.directories() };
+    let running = casemate_vm::spawn(&qemu, machine, &jail).map_err(failure)?;
+    Ok((running, extents))
+}
+
+fn open(path: &Path) -> Result<File, PlaceError> {
+    File::open(path).map_err(|source| PlaceError::Open { path: path.to_owned(), source })
+}
+
+/// Waits for the agent and gives it the container.
+async fn prepare(
+    channel: UnixStream,
+    ending: &Rc<Ending>,
+    container: Container,
+    extents: Vec<Extent>,
+    boot_timeout: Duration,
+    timeline: &Timeline,
+) -> Result<(Client, casemate_wire::GuestFacts), Failure> {
+    let from = Instant::now();
+    let connected = tokio::select! {
+        connected = tokio::time::timeout(boot_timeout, Client::connect(channel)) => connected,
+        () = ending.ended() => return Err(ending.failure().await),
+    };
+    let client = match connected {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => {
+            ending.end(&casemate_model::chain(&error));
+            return Err(ending.failure().await);
+        }
+        Err(_) => {
+            ending.end(&format!("the utility VM did not come up within {} ms", boot_timeout.as_millis()));
+            return Err(ending.failure().await);
+        }
+    };
+    timeline.step("guest boot", from);
+
+    let from = Instant::now();
+    let mut entropy = vec![0; ENTROPY];
+    rand::rng().fill_bytes(&mut entropy);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let place =
+        GuestPlace { layers: extents, time_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX), entropy };
+    let create = Create { container, place: Place::Guest(place) };
+    let answers = async {
+        client.create(&create).await?;
+        client.facts().await
+    };
+    let facts = match tokio::time::timeout(boot_timeout, answers).await {
+        Ok(Ok(facts)) => facts,
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => {
+            ending.end(&format!("the guest's agent did not answer within {} ms", boot_timeout.as_millis()));
+            return Err(ending.failure().await);
+        }
+    };
+    timeline.step("guest create", from);
+    Ok((client, facts))
+}

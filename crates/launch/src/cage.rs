@@ -1,0 +1,300 @@
+//! One container: its control group, its processes, its end.
+//!
+//! ```text
+//!   create ──▶ (cgroup, files) ──start──▶ init ──exec──▶ more processes
+//!                    │                     │ ends: all of them end
+//!                    └──────destroy────────┘
+//! ```
+//!
+//! Everything that is made here can be found again by the container's place
+//! alone, see [`destroy_leftovers`].
+
+use std::cell::{Cell, OnceCell};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use casemate_model::{Container, Process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+
+use crate::cgroup::{Cgroup, CgroupError, CgroupStats, destroy_by_path};
+use crate::child::{self, ExecJob, InitJob};
+use crate::command::Command;
+use crate::error::LaunchError;
+use crate::place::Place;
+use crate::processes::{self, ProcessEntry};
+use crate::program::is_program_protected;
+use crate::starting::Starting;
+use crate::streams;
+use crate::sys::{self, Cloned};
+
+/// Namespaces a container has of its own, but for the cgroup namespace: that
+/// one is entered by the child when it is in its group.
+const NAMESPACES: u64 =
+    (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET) as u64;
+
+/// A container on this kernel. Dropping it does nothing to the container:
+/// processes end with [`crate::Child`], the rest with [`Cage::destroy`].
+#[derive(Debug)]
+pub struct Cage {
+    container: Container,
+    command: Command,
+    place: Place,
+    cgroup: Cgroup,
+    init: Rc<InitState>,
+}
+
+/// How far the init has come.
+#[derive(Debug, Default)]
+pub(crate) struct InitState {
+    started: Cell<bool>,
+    running: Cell<bool>,
+    pidfd: OnceCell<OwnedFd>,
+}
+
+impl InitState {
+    pub(crate) fn set_running(&self) {
+        self.running.set(true);
+    }
+
+    /// The init, if it executes its command.
+    fn alive(&self) -> Result<BorrowedFd<'_>, LaunchError> {
+        let pidfd = self.pidfd.get().filter(|_| self.running.get()).ok_or(LaunchError::NotRunning)?;
+        let mut ended = [PollFd::new(pidfd, PollFlags::IN)];
+        match poll(&mut ended, Some(&Timespec::default())) {
+            Ok(0) => Ok(pidfd.as_fd()),
+            Ok(_) => Err(LaunchError::NotRunning),
+            Err(errno) => Err(LaunchError::host("look at the container's init")(errno)),
+        }
+    }
+}
+
+impl Cage {
+    /// Makes the container's control group, with limits and device rules, and
+    /// its files. Starts nothing; leaves nothing behind when it fails.
+    pub fn create(container: Container, place: Place) -> Result<Self, LaunchError> {
+        place.check()?;
+        let command = Command::check(&container.init)?;
+        for path in container.masked_paths.iter().chain(&container.readonly_paths) {
+            if path.contains('\0') {
+                return Err(LaunchError::NulByte { what: "a hidden path".to_owned() });
+            }
+        }
+        let cgroup = Cgroup::create(&place.cgroup, &container.limits)?;
+        let cage = Self { container, command, place, cgroup, init: Rc::default() };
+        match cage.cgroup.restrict_devices().map_err(LaunchError::from).and_then(|()| cage.make_files()) {
+            Ok(()) => Ok(cage),
+            Err(error) => {
+                // The first failure is the one to tell.
+                let _ = cage.destroy();
+                Err(error)
+            }
+        }
+    }
+
+    fn make_files(&self) -> Result<(), LaunchError> {
+        let Place { dir, .. } = &self.place;
+        let etc = &self.container.etc;
+        let rootfs = dir.join("rootfs");
+        match fs::create_dir(&rootfs) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(LaunchError::File { operation: "make", path: rootfs, source: error });
+            }
+            _ => {}
+        }
+        for (name, text) in [("hosts", &etc.hosts), ("hostname", &etc.hostname), ("resolv.conf", &etc.resolv_conf)] {
+            let path = dir.join(name);
+            fs::write(&path, text).and_then(|()| readable_by_all(&path)).map_err(|source| LaunchError::File {
+                operation: "write",
+                path,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+
+    /// Starts the container's init. Once.
+    ///
+    /// The calling process is to have one thread; the kernel kills the init
+    /// when that thread ends.
+    pub fn start(&self) -> Result<Starting, LaunchError> {
+        if self.init.started.get() {
+            return Err(LaunchError::AlreadyStarted);
+        }
+        refuse_writable_program()?;
+        let entrance = self.cgroup.entrance()?;
+        let (parent_ends, ends) = streams::make(&self.command).map_err(LaunchError::host("make pipes"))?;
+        self.init.started.set(true);
+        match sys::clone_process(NAMESPACES, entrance.unified.as_ref().map(AsFd::as_fd)) {
+            Ok(Cloned::Child) => {
+                let job = InitJob {
+                    container: &self.container,
+                    command: &self.command,
+                    place: &self.place,
+                    hierarchies: self.cgroup.split_hierarchies(),
+                    ends: &ends,
+                };
+                child::run(&ends, &entrance.procs, &[], || job.run())
+            }
+            Ok(Cloned::Parent { pid, pidfd }) => {
+                let copy = pidfd.try_clone();
+                let starting = Starting::new(pid, pidfd, parent_ends, Some(Rc::clone(&self.init)));
+                let copy = copy.map_err(|error| LaunchError::Host {
+                    operation: "keep a handle of the container's init",
+                    source: Errno::from_io_error(&error).unwrap_or(Errno::IO).into(),
+                })?;
+                // Set once: `started` was false.
+                let _ = self.init.pidfd.set(copy);
+                Ok(starting)
+            }
+            Err(errno) => {
+                self.init.started.set(false);
+                Err(clone_failed(errno))
+            }
+        }
+    }
+
+    /// Starts another process in the container, once its init has started.
+    ///
+    /// The process is this one's child, and a member of the container's pid
+    /// namespace. Where a container was given CAP_SYS_PTRACE, it can trace such
+    /// a process before it gave up its privileges, as with other engines.
+    pub fn exec(&self, process: &Process) -> Result<Starting, LaunchError> {
+        let command = Command::check(process)?;
+        let init = self.init.alive()?;
+        refuse_writable_program()?;
+        let entrance = self.cgroup.entrance()?;
+        let (parent_ends, ends) = streams::make(&command).map_err(LaunchError::host("make pipes"))?;
+        match clone_beside(init, entrance.unified.as_ref().map(AsFd::as_fd))? {
+            Cloned::Child => {
+                let job = ExecJob { init, command: &command, ends: &ends };
+                child::run(&ends, &entrance.procs, &[init], || job.run())
+            }
+            Cloned::Parent { pid, pidfd } => Ok(Starting::new(pid, pidfd, parent_ends, None)),
+        }
+    }
+
+    /// All processes of the container, for `top`.
+    pub fn processes(&self) -> Result<Vec<ProcessEntry>, LaunchError> {
+        processes::list(&self.cgroup)
+    }
+
+    pub fn stats(&self) -> Result<CgroupStats, LaunchError> {
+        Ok(self.cgroup.stats()?)
+    }
+
+    /// Whether the kernel killed a process of the container for want of
+    /// memory. To be asked before [`Cage::destroy`].
+    pub fn oom_killed(&self) -> bool {
+        self.cgroup.oom_killed()
+    }
+
+    /// Sends SIGKILL to every process of the container; does not wait for
+    /// their end.
+    pub fn kill_all(&self) -> Result<(), LaunchError> {
+        // The init takes all others with it, also those that a kernel without
+        // cgroup.kill lets be born while they are counted.
+        if let Some(pidfd) = self.init.pidfd.get() {
+            match sys::send_signal(pidfd.as_fd(), libc::SIGKILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(LaunchError::host("kill the container's init")(errno)),
+            }
+        }
+        Ok(self.cgroup.kill()?)
+    }
+
+    /// Kills what runs and removes control group and files. Tries everything
+    /// and reports all failures; doing it again does no harm.
+    ///
+    /// Waits for the processes' end, at most ten seconds. The container's
+    /// children of this process should be reaped before: an init does not end
+    /// before the last of them is.
+    pub fn destroy(&self) -> Result<(), LaunchError> {
+        let mut failures = Vec::new();
+        failures.extend(self.kill_all().err());
+        failures.extend(self.cgroup.destroy().err().map(LaunchError::from));
+        failures.extend(remove_files(&self.place.dir));
+        LaunchError::all(failures)
+    }
+}
+
+/// Kills and removes what a container left whose keeper was killed: everything
+/// in its control group, the group, and the launcher's files in its directory.
+pub fn destroy_leftovers(cgroup: &str, dir: &Path) -> Result<(), LaunchError> {
+    let mut failures = Vec::new();
+    match destroy_by_path(cgroup) {
+        // Where there are none, none is left.
+        Ok(()) | Err(CgroupError::NotMounted) => {}
+        Err(error) => failures.push(LaunchError::from(error)),
+    }
+    failures.extend(remove_files(dir));
+    LaunchError::all(failures)
+}
+
+fn remove_files(dir: &Path) -> Vec<LaunchError> {
+    let remove = |name: &str| -> Option<LaunchError> {
+        let path = dir.join(name);
+        // The root is mounted in the container's namespace only; here the
+        // directory is empty.
+        let removed = if name == "rootfs" { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+        match removed {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Some(LaunchError::File { operation: "remove", path, source })
+            }
+            _ => None,
+        }
+    };
+    ["rootfs", "hosts", "hostname", "resolv.conf"].into_iter().filter_map(remove).collect()
+}
+
+/// Whatever this process's umask is.
+fn readable_by_all(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+}
+
+fn refuse_writable_program() -> Result<(), LaunchError> {
+    if is_program_protected()? { Ok(()) } else { Err(LaunchError::ProgramWritable) }
+}
+
+/// A clone in the pid namespace of `init`, and in this process's own otherwise.
+///
+/// The namespace for children is changed for the one call and changed back; a
+/// clone of a clone would not have to, and take twice the time.
+fn clone_beside(init: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, LaunchError> {
+    let own = pidfd_open(getpid(), PidfdFlags::empty()).map_err(LaunchError::host("keep a handle of this process"))?;
+    match move_into_thread_name_spaces(init, ThreadNameSpaceType::PROCESS_ID) {
+        Ok(()) => {}
+        Err(Errno::SRCH) => return Err(LaunchError::NotRunning),
+        Err(errno) => return Err(LaunchError::host("join the container's pid namespace")(errno)),
+    }
+    let cloned = sys::clone_process(0, cgroup);
+    if matches!(cloned, Ok(Cloned::Child)) {
+        return Ok(Cloned::Child);
+    }
+    // To one's own namespace there is always a way back. Were there none, every
+    // later child would be born in this container: no program to go on with.
+    let back = move_into_thread_name_spaces(own.as_fd(), ThreadNameSpaceType::PROCESS_ID);
+    assert!(back.is_ok(), "cannot return to the own pid namespace: {back:?}");
+    cloned.map_err(|errno| match errno {
+        // The namespace takes no more processes: its init is gone.
+        Errno::NOMEM | Errno::SRCH => LaunchError::NotRunning,
+        errno => clone_failed(errno),
+    })
+}
+
+fn clone_failed(errno: Errno) -> LaunchError {
+    match errno {
+        Errno::DEADLK => LaunchError::Threads { count: sys::thread_count().unwrap_or_default() },
+        errno => LaunchError::host("make a process")(errno),
+    }
+}

@@ -1,0 +1,68 @@
+//! The kernel's filesystems in a container, with Docker's flags
+//! (moby `oci.DefaultLinuxSpec`).
+//!
+//! Paths are used as they are here: the root has been entered, so they cannot
+//! lead out of it; nobody else is at work in it yet; and each is checked to be
+//! a real directory before (an image could make `/proc` a link to elsewhere, and
+//! what is masked below `/proc` would then stay visible, CVE-2019-19921).
+
+use std::ffi::{CStr, CString};
+use std::os::fd::BorrowedFd;
+
+use casemate_model::Bytes;
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount};
+
+use crate::error::SetupStep;
+use crate::report::{AtStep, StepResult};
+
+/// Docker's size of `/dev/shm`.
+const DEFAULT_SHM: Bytes = Bytes::mib(64);
+
+/// What no kernel filesystem in a container has any use for.
+pub(crate) const BARE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
+pub(crate) fn proc_and_dev(root: BorrowedFd<'_>, shm_size: Option<Bytes>) -> StepResult<()> {
+    real_directory(root, "proc")?;
+    filesystem(c"proc", "/proc", c"proc", BARE, None)?;
+    real_directory(root, "dev")?;
+    let flags = MountFlags::NOSUID | MountFlags::STRICTATIME;
+    filesystem(c"tmpfs", "/dev", c"tmpfs", flags, Some(c"mode=755,size=65536k"))?;
+    for directory in ["/dev/pts", "/dev/mqueue", "/dev/shm"] {
+        rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)).at(SetupStep::MakeDirectory, directory)?;
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    filesystem(c"devpts", "/dev/pts", c"devpts", flags, Some(c"newinstance,ptmxmode=0666,mode=0620,gid=5"))?;
+    filesystem(c"mqueue", "/dev/mqueue", c"mqueue", BARE, None)?;
+    let Bytes(size) = shm_size.unwrap_or(DEFAULT_SHM);
+    let options = CString::new(format!("mode=1777,size={size}")).map_err(|_| Errno::INVAL);
+    let options = options.at(SetupStep::Mount, "/dev/shm")?;
+    filesystem(c"shm", "/dev/shm", c"tmpfs", BARE, Some(&options))
+}
+
+pub(crate) fn sys(root: BorrowedFd<'_>) -> StepResult<()> {
+    real_directory(root, "sys")?;
+    filesystem(c"sysfs", "/sys", c"sysfs", BARE | MountFlags::RDONLY, None)
+}
+
+pub(crate) fn filesystem(
+    source: &CStr,
+    target: &str,
+    kind: &CStr,
+    flags: MountFlags,
+    options: Option<&CStr>,
+) -> StepResult<()> {
+    mount(source, target, kind, flags, options).at(SetupStep::Mount, target)
+}
+
+/// Makes sure that `/name` is a directory and nothing that leads to another.
+fn real_directory(root: BorrowedFd<'_>, name: &str) -> StepResult<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let check = || openat2(root, name, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH);
+    let found = match check() {
+        Err(Errno::NOENT) => mkdirat(root, name, Mode::from_raw_mode(0o755)).and_then(|()| check()),
+        other => other,
+    };
+    found.map(drop).at(SetupStep::Mount, &format!("/{name}"))
+}

@@ -1,0 +1,24 @@
+//! Containers on this kernel, compared with what they should be and, where
+//! runc is installed, with what runc makes of the same description.
+//!
+//! Each test runs in a process of its own (one thread, a deadline), one after
+//! the other; after each, the host must be as it was before.
+
+mod exec;
+mod harness;
+mod hostile;
+mod image;
+mod lifecycle;
+mod limits;
+mod oracle;
+mod start;
+mod terminal;
+
+use harness::Test;
+
+fn main() -> std::process::ExitCode {
+    let tests: Vec<Test> =
+        [start::TESTS, exec::TESTS, terminal::TESTS, limits::TESTS, lifecycle::TESTS, hostile::TESTS, oracle::TESTS]
+            .concat();
+    harness::main(&tests)
+}

@@ -1,0 +1,188 @@
+//! Looking after the processes of one container on the kernel this program
+//! stands on: the keeper does it on the host, the agent in the VM.
+//!
+//! ```text
+//!   start/exec ──▶ starting ──(command executed)──▶ running ──(pidfd)──▶ exited
+//!                     └──────(could not)──▶ gone
+//! ```
+//!
+//! Input and outputs of a process are handed out once each; until then its
+//! pipes hold what it wrote and then make it wait. Everything is driven by
+//! descriptors: there is no polling, and there are no threads (the launcher
+//! clones this process).
+
+mod fd;
+mod process;
+mod writable;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use casemate_launch::{Cage, Place};
+use casemate_model::{
+    Container, ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize,
+};
+use casemate_wire::{ContainerProcess, Stats};
+
+pub use fd::{FdStream, watch};
+use process::Supervised;
+pub use writable::make_writable_layer;
+
+/// A start that takes longer has met something that blocks (a network
+/// filesystem, a FIFO): the launcher itself needs milliseconds, and under
+/// software emulation on a busy host a few seconds.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Ended execs whose exit codes are kept for those who ask late.
+const ENDED_EXECS: usize = 256;
+
+/// One container, from its control group's making to its removal.
+#[derive(Debug)]
+pub struct Supervisor {
+    cage: Cage,
+    processes: RefCell<HashMap<ProcessRef, Rc<Supervised>>>,
+    ended_execs: RefCell<VecDeque<ProcessRef>>,
+    started: Cell<bool>,
+}
+
+impl Supervisor {
+    /// Makes the container's control group; starts nothing.
+    pub fn create(container: Container, place: Place) -> Result<Self, Failure> {
+        let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
+        Ok(Self { cage, processes: RefCell::default(), ended_execs: RefCell::default(), started: Cell::new(false) })
+    }
+
+    /// Starts the init and returns its pid on this kernel. Once.
+    pub async fn start(self: &Rc<Self>) -> Result<u32, Failure> {
+        if self.started.replace(true) {
+            return Err(Failure::new(ErrorClass::Conflict, "the container has been started before"));
+        }
+        let starting = self.cage.start().map_err(|error| Failure::from_error(&error))?;
+        self.bring_up(starting, ProcessRef::Init).await
+    }
+
+    /// Starts another process in the running container, under this id.
+    pub async fn exec(self: &Rc<Self>, id: ExecId, process: &Process) -> Result<u32, Failure> {
+        self.running(&ProcessRef::Init)?;
+        let starting = self.cage.exec(process).map_err(|error| Failure::from_error(&error))?;
+        self.bring_up(starting, ProcessRef::Exec(id)).await
+    }
+
+    async fn bring_up(
+        self: &Rc<Self>,
+        starting: casemate_launch::Starting,
+        process: ProcessRef,
+    ) -> Result<u32, Failure> {
+        let supervised = Supervised::after_start(starting, START_DEADLINE).await?;
+        let pid = supervised.pid();
+        let supervised = Rc::new(supervised);
+        self.processes.borrow_mut().insert(process.clone(), Rc::clone(&supervised));
+        let this = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let status = supervised.ended().await;
+            let oom_killed = process == ProcessRef::Init && this.cage.oom_killed();
+            supervised.set_exited(Exited { status, oom_killed, reason: None });
+            this.forget_oldest(process);
+        });
+        Ok(pid)
+    }
+
+    /// Keeps the table from growing for ever in a container that is exec'ed
+    /// into all day.
+    fn forget_oldest(&self, ended: ProcessRef) {
+        if ended == ProcessRef::Init {
+            return;
+        }
+        let mut ended_execs = self.ended_execs.borrow_mut();
+        ended_execs.push_back(ended);
+        if ended_execs.len() > ENDED_EXECS
+            && let Some(oldest) = ended_execs.pop_front()
+        {
+            self.processes.borrow_mut().remove(&oldest);
+        }
+    }
+
+    /// Returns when the process has ended.
+    pub async fn wait(&self, process: &ProcessRef) -> Result<Exited, Failure> {
+        let supervised = self.known(process)?;
+        Ok(supervised.exited().await)
+    }
+
+    pub fn signal(&self, process: &ProcessRef, signal: Signal) -> Result<(), Failure> {
+        self.running(process)?.signal(signal)
+    }
+
+    pub fn resize(&self, process: &ProcessRef, size: TerminalSize) -> Result<(), Failure> {
+        self.running(process)?.resize(size)
+    }
+
+    /// The process's input, once.
+    pub fn take_stdin(&self, process: &ProcessRef) -> Result<FdStream, Failure> {
+        self.known(process)?.take_stdin()
+    }
+
+    /// One of the process's outputs, once.
+    pub fn take_output(&self, process: &ProcessRef, stream: OutputStream) -> Result<FdStream, Failure> {
+        self.known(process)?.take_output(stream)
+    }
+
+    pub fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
+        let processes = self.cage.processes().map_err(|error| Failure::from_error(&error))?;
+        Ok(processes
+            .into_iter()
+            .map(|p| ContainerProcess {
+                pid: p.pid,
+                parent: p.ppid,
+                uid: p.uid,
+                cpu_ms: p.cpu_ms,
+                started: p.started,
+                command: p.command,
+            })
+            .collect())
+    }
+
+    pub fn stats(&self) -> Result<Stats, Failure> {
+        let stats = self.cage.stats().map_err(|error| Failure::from_error(&error))?;
+        Ok(Stats {
+            memory_usage: stats.memory_usage,
+            memory_limit: stats.memory_limit,
+            cpu_ns: stats.cpu_ns,
+            cpu_limit: stats.cpu_limit,
+            pids: stats.pids,
+        })
+    }
+
+    /// Kills what runs and removes what the kernel holds for the container.
+    /// All is tried; the first failure is returned.
+    pub async fn destroy(&self) -> Result<(), Failure> {
+        let killed = self.cage.kill_all().map_err(|error| Failure::from_error(&error));
+        // All are reaped first: an init cannot end before the others have.
+        let processes: Vec<Rc<Supervised>> = self.processes.borrow().values().cloned().collect();
+        for process in processes {
+            process.exited().await;
+        }
+        let destroyed = self.cage.destroy().map_err(|error| Failure::from_error(&error));
+        killed.and(destroyed)
+    }
+
+    fn known(&self, process: &ProcessRef) -> Result<Rc<Supervised>, Failure> {
+        let known = self.processes.borrow().get(process).cloned();
+        known.ok_or_else(|| match process {
+            ProcessRef::Init => Failure::new(ErrorClass::Conflict, "container is not running"),
+            ProcessRef::Exec(id) => {
+                Failure::new(ErrorClass::NotFound, format!("No such exec instance: {}", id.as_str()))
+            }
+        })
+    }
+
+    fn running(&self, process: &ProcessRef) -> Result<Rc<Supervised>, Failure> {
+        let supervised = self.known(process)?;
+        if supervised.is_running() {
+            Ok(supervised)
+        } else {
+            Err(Failure::new(ErrorClass::Conflict, "container is not running"))
+        }
+    }
+}

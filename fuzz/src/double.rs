@@ -1,0 +1,170 @@
+//! A service that notes what it is asked, in checked types, and answers what
+//! it was told to.
+
+use std::cell::RefCell;
+
+use casemate_model::{
+    Bytes, ExecId, ExitStatus, Exited, Failure, NanoCpus, OutputStream, Process, ProcessRef, Signal, TerminalSize,
+};
+use casemate_wire::{ContainerProcess, Create, GuestFacts, Service, Span, Started, Stats};
+
+/// A request, as its service sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    Create(Box<Create>),
+    Start,
+    Exec(Box<Process>),
+    Signal(ProcessRef, Signal),
+    Resize(ProcessRef, TerminalSize),
+    Wait(ProcessRef),
+    Stop(Signal, Option<u64>),
+    Processes,
+    Stats,
+    Facts,
+    Shutdown,
+    Stdin(ProcessRef),
+    Output(ProcessRef, OutputStream),
+}
+
+/// What a [`Double`] answers.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// To everything, if set.
+    pub refusal: Option<Failure>,
+    pub started: Started,
+    pub exec: ExecId,
+    /// `None`: the process never ends.
+    pub exited: Option<Exited>,
+    pub processes: Vec<ContainerProcess>,
+    pub stats: Stats,
+    pub facts: GuestFacts,
+    /// Bytes of output of any process.
+    pub output: u64,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self {
+            refusal: None,
+            started: Started {
+                pid: 4711,
+                timeline: vec![Span { name: "boot".into(), start_us: 12, duration_us: 490_000 }],
+            },
+            exec: ExecId::from_random([0xe5; 32]),
+            exited: Some(Exited { status: ExitStatus::Code(3), oom_killed: false, reason: Some("ended".into()) }),
+            processes: vec![ContainerProcess {
+                pid: 1,
+                parent: 0,
+                uid: 0,
+                cpu_ms: 20,
+                started: 1_700_000_000,
+                command: "sh -c true".into(),
+            }],
+            stats: Stats {
+                memory_usage: Bytes::mib(3),
+                memory_limit: Some(Bytes::mib(64)),
+                cpu_ns: 5_000_000,
+                cpu_limit: Some(NanoCpus::ONE),
+                pids: 2,
+            },
+            facts: GuestFacts {
+                kernel_release: "6.1.0".into(),
+                boot_id: "3f2c8d1e-0000-4000-8000-000000000000".into(),
+                memory_total: Bytes::mib(128),
+                cpus: 1,
+            },
+            output: 60,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Double {
+    answers: Answers,
+    calls: RefCell<Vec<Call>>,
+}
+
+impl Double {
+    pub fn new(answers: Answers) -> Self {
+        Self { answers, calls: RefCell::default() }
+    }
+
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.borrow().clone()
+    }
+
+    fn answer<T>(&self, call: Call, answer: T) -> Result<T, Failure> {
+        self.calls.borrow_mut().push(call);
+        match &self.answers.refusal {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(answer),
+        }
+    }
+
+    async fn ended<T>(&self, answer: impl FnOnce(Exited) -> T) -> Result<T, Failure> {
+        match &self.answers.exited {
+            Some(exited) => Ok(answer(exited.clone())),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Service for Double {
+    type Stdin = tokio::io::Sink;
+    type Output = tokio::io::Take<tokio::io::Repeat>;
+
+    async fn create(&self, create: Create) -> Result<(), Failure> {
+        self.answer(Call::Create(Box::new(create)), ())
+    }
+
+    async fn start(&self) -> Result<Started, Failure> {
+        self.answer(Call::Start, self.answers.started.clone())
+    }
+
+    async fn exec(&self, process: Process) -> Result<ExecId, Failure> {
+        self.answer(Call::Exec(Box::new(process)), self.answers.exec.clone())
+    }
+
+    async fn signal(&self, process: ProcessRef, signal: Signal) -> Result<(), Failure> {
+        self.answer(Call::Signal(process, signal), ())
+    }
+
+    async fn resize(&self, process: ProcessRef, size: TerminalSize) -> Result<(), Failure> {
+        self.answer(Call::Resize(process, size), ())
+    }
+
+    async fn wait(&self, process: ProcessRef) -> Result<Exited, Failure> {
+        self.answer(Call::Wait(process), ())?;
+        self.ended(|exited| exited).await
+    }
+
+    async fn stop(&self, signal: Signal, timeout_ms: Option<u64>) -> Result<(), Failure> {
+        self.answer(Call::Stop(signal, timeout_ms), ())?;
+        self.ended(drop).await
+    }
+
+    async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
+        self.answer(Call::Processes, self.answers.processes.clone())
+    }
+
+    async fn stats(&self) -> Result<Stats, Failure> {
+        self.answer(Call::Stats, self.answers.stats.clone())
+    }
+
+    async fn facts(&self) -> Result<GuestFacts, Failure> {
+        self.answer(Call::Facts, self.answers.facts.clone())
+    }
+
+    async fn shutdown(&self) -> Result<(), Failure> {
+        self.answer(Call::Shutdown, ())
+    }
+
+    async fn stdin(&self, process: ProcessRef) -> Result<Self::Stdin, Failure> {
+        self.answer(Call::Stdin(process), tokio::io::sink())
+    }
+
+    async fn output(&self, process: ProcessRef, stream: OutputStream) -> Result<Self::Output, Failure> {
+        use tokio::io::AsyncReadExt;
+        self.answer(Call::Output(process, stream), tokio::io::repeat(b'y').take(self.answers.output))
+    }
+}

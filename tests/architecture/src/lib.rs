@@ -1,0 +1,2 @@
+//! Nothing of its own: the tests of this package hold ARCHITECTURE.md against
+//! the code.

@@ -1,0 +1,130 @@
+//! What must not be left behind, looked for in one place.
+//!
+//! Two kinds: the host's global tables, which must be afterwards as they were
+//! before, and what belongs to one engine by its directories or its
+//! containers' names, of which nothing may exist.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::deadline::try_eventually;
+use crate::host;
+
+/// A keeper says goodbye to its clients a moment before it is gone.
+const MOMENT: Duration = Duration::from_secs(10);
+
+/// The host's tables before a test. While it lives no other test's engine may.
+#[derive(Debug)]
+pub struct Leaks {
+    root: PathBuf,
+    run: PathBuf,
+    links: BTreeSet<String>,
+    rules: Option<String>,
+    mounts: BTreeSet<String>,
+    loops: BTreeSet<String>,
+    block_devices: BTreeSet<String>,
+    cgroups: BTreeSet<PathBuf>,
+    temporary: BTreeSet<PathBuf>,
+}
+
+impl Leaks {
+    /// To be made before the engine in these directories does anything.
+    pub fn before(root: &Path, run: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            run: run.to_owned(),
+            links: host::links(),
+            rules: host::firewall_rules(),
+            mounts: host::mounts(),
+            loops: host::loops(),
+            block_devices: host::block_devices(),
+            cgroups: host::cgroups(),
+            temporary: temporary_files(),
+        }
+    }
+
+    /// Fails unless nothing is left of the engine but its images and caches.
+    #[track_caller]
+    pub fn check(&self) {
+        let nothing_left = || match self.left() {
+            left if left.is_empty() => Ok(()),
+            left => Err(left.join("\n  ")),
+        };
+        if let Err(left) = try_eventually(MOMENT, nothing_left) {
+            panic!("left behind:\n  {left}");
+        }
+    }
+
+    /// Whatever is there and must not be.
+    pub fn left(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        left.extend(self.processes().into_iter().map(|p| format!("process {}: {}", p.pid, p.cmdline)));
+        // Another program's mounts may come and go beside this; what is the
+        // engine's carries one of its names.
+        left.extend(self.own_mounts().into_iter().map(|line| format!("mount {line}")));
+        left.extend(new("mount", &self.mounts, &host::mounts()).filter(|line| line.contains("casemate")));
+        left.extend(new("network link", &self.links, &host::links()));
+        left.extend(new("loop device", &self.loops, &host::loops()));
+        left.extend(new("block device", &self.block_devices, &host::block_devices()));
+        left.extend(new("control group", &self.cgroups, &host::cgroups()));
+        left.extend(new("temporary file", &self.temporary, &temporary_files()));
+        if self.rules != host::firewall_rules() {
+            left.push("firewall rules differ".to_owned());
+        }
+        left.extend(
+            host::unix_sockets().into_iter().filter(|name| self.owns(name)).map(|name| format!("socket {name}")),
+        );
+        left.extend(self.files().into_iter().map(|path| format!("file {}", path.display())));
+        left
+    }
+
+    /// Processes that have anything to do with the engine's directories.
+    pub fn processes(&self) -> Vec<host::HostProcess> {
+        let own = std::process::id();
+        host::processes().into_iter().filter(|process| process.pid != own && self.concerns(process.pid)).collect()
+    }
+
+    fn concerns(&self, pid: u32) -> bool {
+        let named = [&self.root, &self.run]
+            .iter()
+            .any(|dir| host::shows(pid, &["cmdline", "environ", "mountinfo"], &dir.to_string_lossy()));
+        let proc = Path::new("/proc").join(pid.to_string());
+        let links = ["cwd", "root", "exe"].iter().filter_map(|name| std::fs::read_link(proc.join(name)).ok());
+        let open = host::descriptors(pid).into_iter().map(|(_, path)| path);
+        named || links.chain(open).any(|path| self.owns(&path.to_string_lossy()))
+    }
+
+    fn owns(&self, path: &str) -> bool {
+        let path = Path::new(path);
+        path.starts_with(&self.root) || path.starts_with(&self.run)
+    }
+
+    fn own_mounts(&self) -> Vec<String> {
+        let dirs = [self.root.to_string_lossy(), self.run.to_string_lossy()];
+        host::mounts().into_iter().filter(|line| dirs.iter().any(|dir| line.contains(dir.as_ref()))).collect()
+    }
+
+    /// Files of containers; the run directory's frame, images, and the cache
+    /// of empty disks stay.
+    fn files(&self) -> BTreeSet<PathBuf> {
+        let frame = [self.run.join("containers"), self.run.join("lock")];
+        let running = host::files_below(&self.run).into_iter().filter(|path| !frame.contains(path));
+        running.chain(host::files_below(&self.root.join("containers"))).collect()
+    }
+}
+
+fn new<T: Ord + Clone + Debug>(
+    what: &'static str,
+    before: &BTreeSet<T>,
+    now: &BTreeSet<T>,
+) -> impl Iterator<Item = String> {
+    let names: Vec<String> = now.difference(before).map(|name| format!("{what} {name:?}")).collect();
+    names.into_iter()
+}
+
+fn temporary_files() -> BTreeSet<PathBuf> {
+    let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains("casemate"));
+    host::temporary_files().into_iter().filter(ours).collect()
+}

@@ -1,0 +1,72 @@
+//! `-m` and `--cpus`: the limit is there, and what it allows can be used.
+
+use casemate_e2e::{both_modes, hyperv_only};
+use serde_json::json;
+
+/// The container's own control group, in either version.
+const MEMORY_LIMIT: &str = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null";
+const CPU_LIMIT: &str = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || \
+    echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us) $(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us)";
+
+const MIB: u64 = 1 << 20;
+
+both_modes! {
+    fn memory_can_be_used_up_to_its_limit(engine: &Engine) {
+        for limit in [64, 300] {
+            let option = format!("{limit}m");
+            engine.script(&["-m", &option], MEMORY_LIMIT).ok().prints(&format!("{}\n", limit * MIB));
+            // dd fills a buffer of this size, all at once.
+            let most = format!("bs={}", limit * MIB * 9 / 10);
+            engine.run(&["--rm", "-m", &option, "busybox", "dd", "if=/dev/zero", "of=/dev/null", &most, "count=1"]).ok();
+        }
+    }
+
+    fn beyond_it_the_container_is_killed_and_says_so(engine: &Engine) {
+        let args = ["--name", "fat", "-m", "64m", "busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"];
+        engine.run(&args).exits(137);
+        let state = engine.container("fat").state();
+        assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&json!(true), &json!(137)), "{state}");
+    }
+
+    /// One process too many: the container's first one lives on.
+    fn a_child_can_be_killed_alone(engine: &Engine) {
+        let script = "dd if=/dev/zero of=/dev/null bs=200M count=1; echo child: $?";
+        engine.script(&["-m", "64m"], script).ok().prints("child: 137\n");
+    }
+
+    fn processors_are_limited(engine: &Engine) {
+        let quota = engine.script(&["--cpus", "0.5"], CPU_LIMIT).ok().word();
+        let (quota, period) = quota.split_once(' ').unwrap();
+        assert_eq!(quota.parse::<u64>().unwrap() * 2, period.parse::<u64>().unwrap());
+        let many = engine.run(&["--rm", "--cpus", "10000", "busybox", "true"]).exits(125);
+        many.complains("range of CPUs is from 0.01 to");
+    }
+
+    /// A busy loop for a second of its own time takes two on half a processor.
+    fn a_limit_on_processors_is_felt(engine: &Engine) {
+        let script = "s=$(cut -d' ' -f1 /proc/uptime); timeout 4 sh -c 'while :; do :; done'; \
+                      e=$(cut -d' ' -f1 /proc/uptime); cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat; \
+                      echo took $s $e";
+        let text = engine.script(&["--cpus", "0.25"], script).ok().out();
+        let throttled = text.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap();
+        assert!(throttled.parse::<u64>().unwrap() >= 10, "{text}");
+    }
+}
+
+hyperv_only! {
+    /// The VM has as many processors as the container may keep busy.
+    fn it_has_the_processors_that_were_asked_for(engine: &Engine) {
+        let here = std::thread::available_parallelism().unwrap().get();
+        engine.run(&["--rm", "--cpus", "0.5", "busybox", "nproc"]).ok().prints("1\n");
+        let asked = if here > 1 { "1.5" } else { "1" };
+        engine.run(&["--rm", "--cpus", asked, "busybox", "nproc"]).ok().prints(if here > 1 { "2\n" } else { "1\n" });
+    }
+
+    /// Without -m the VM's own memory is the end.
+    fn memory_runs_out_without_a_limit(engine: &Engine) {
+        let hog = "BEGIN { for (i = 0; ; i++) a[i] = sprintf(\"%262144s\", i) }";
+        engine.run(&["--name", "fat", "busybox", "awk", hog]).exits(137);
+        let state = engine.container("fat").state();
+        assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&json!(true), &json!(137)), "{state}");
+    }
+}
