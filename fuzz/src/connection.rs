@@ -160,6 +160,7 @@ pub fn container() -> Container {
         hostname: "box".into(),
         init: process(),
         read_only: true,
+        ephemeral: true,
         etc: EtcFiles { hosts: "127.0.0.1 localhost\n".into(), hostname: "box\n".into(), resolv_conf: String::new() },
         limits: Limits {
             memory: Some(Bytes::mib(64)),

@@ -28,11 +28,10 @@ impl Casemate {
                 return Err(BenchError::NotStaged { path: path.clone() });
             }
         }
+        // Short: the keeper's socket lies below, and a socket's path has 107
+        // bytes at most.
         let private = |parent: &Path| {
-            tempfile::Builder::new()
-                .prefix("casemate-bench.")
-                .tempdir_in(parent)
-                .map_err(file("make a directory in", parent))
+            tempfile::Builder::new().prefix("cmbench.").tempdir_in(parent).map_err(file("make a directory in", parent))
         };
         Ok(Self { program, lib, root: private(dir)?, run: private(Path::new("/run"))? })
     }

@@ -1,11 +1,13 @@
 //! The user's input, output and signals, joined to a process in a container.
 
 use std::io;
+use std::time::Duration;
 
-use casemate_model::{Exited, Failure, OutputStream, ProcessRef, Signal};
-use casemate_wire::{Client, Stream};
+use casemate_model::{ErrorClass, Exited, Failure, OutputStream, ProcessRef, Signal};
+use casemate_wire::{CallError, Client, Stream};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
 use crate::terminal::{self, RawMode};
@@ -17,6 +19,10 @@ const PASSED_ON: [i32; 12] = [1, 2, 3, 10, 12, 14, 15, 16, 18, 23, 24, 30];
 /// Ctrl-P, Ctrl-Q: Docker's keys for leaving a container alone.
 const DETACH_KEYS: [u8; 2] = [0x10, 0x11];
 
+/// How long the output of an ended process may pause before it is taken for
+/// over: dockerd's patience for the same.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
+
 /// What is joined: the streams are open, nothing is read yet.
 #[derive(Debug)]
 pub(crate) struct Attachment {
@@ -26,6 +32,9 @@ pub(crate) struct Attachment {
     stdin: bool,
     stdout: Stream,
     stderr: Option<Stream>,
+    /// Asked for from the beginning: a process may be over before the rest is
+    /// set up, and its keeper with it.
+    exited: JoinHandle<Result<Exited, CallError>>,
 }
 
 /// How it was over.
@@ -44,19 +53,22 @@ impl Attachment {
         terminal: bool,
         stdin: bool,
     ) -> Result<Self, Failure> {
+        let (waiter, waited_for) = (client.clone(), process.clone());
+        let exited = spawn_local(async move { waiter.wait(&waited_for).await });
         let stdout = client.output(&process, OutputStream::Stdout).await?;
         let stderr = match terminal {
             true => None,
             false => Some(client.output(&process, OutputStream::Stderr).await?),
         };
-        Ok(Self { client, process, terminal, stdin, stdout, stderr })
+        Ok(Self { client, process, terminal, stdin, stdout, stderr, exited })
     }
 
     /// Copies until the process has ended and its last output is out.
     pub(crate) async fn run(self) -> Result<Detached, Failure> {
-        let Self { client, process, terminal, stdin, stdout, stderr } = self;
+        let Self { client, process, terminal, stdin, stdout, stderr, mut exited } = self;
         let input = match stdin {
-            true => Some(client.stdin(&process).await?),
+            // One that is over by now takes no input; how it ended is told below.
+            true => client.stdin(&process).await.ok(),
             false => None,
         };
         let raw = (terminal && stdin).then(RawMode::enter).flatten();
@@ -70,13 +82,19 @@ impl Attachment {
         if let Some(input) = input {
             side_tasks.push(spawn_local(copy_input(input, raw.is_some(), detach)).abort_handle());
         }
-        let out = spawn_local(copy_output(stdout, tokio::io::stdout()));
-        let err = stderr.map(|stderr| spawn_local(copy_output(stderr, tokio::io::stderr())));
+        let (ended_sender, ended_receiver) = watch::channel(false);
+        let out = spawn_local(copy_output(stdout, tokio::io::stdout(), ended_receiver.clone()));
+        let err = stderr.map(|stderr| spawn_local(copy_output(stderr, tokio::io::stderr(), ended_receiver)));
         let ended = tokio::select! {
-            exited = client.wait(&process) => Some(exited),
+            exited = &mut exited => Some(exited),
             Ok(()) = &mut detached => None,
         };
         if ended.is_some() {
+            // An init takes all others with it, and their outputs end. What an
+            // exec left behind in the container may keep its outputs open.
+            if matches!(process, ProcessRef::Exec(_)) {
+                ended_sender.send_replace(true);
+            }
             finish(out).await;
             if let Some(err) = err {
                 finish(err).await;
@@ -87,7 +105,8 @@ impl Attachment {
         }
         drop(raw);
         match ended {
-            Some(exited) => Ok(Detached::Exited(exited?)),
+            Some(Ok(exited)) => Ok(Detached::Exited(exited?)),
+            Some(Err(error)) => Err(Failure::new(ErrorClass::Internal, format!("cannot wait: {error}"))),
             None => Ok(Detached::ByKeys),
         }
     }
@@ -100,10 +119,26 @@ async fn finish(copying: JoinHandle<io::Result<()>>) {
     }
 }
 
-async fn copy_output(mut from: Stream, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+/// Copies to the end, or until nothing has come for a while after the process
+/// has ended.
+async fn copy_output(
+    mut from: Stream,
+    mut to: impl AsyncWrite + Unpin,
+    mut ended: watch::Receiver<bool>,
+) -> io::Result<()> {
     let mut chunk = vec![0; 64 << 10];
     loop {
-        let length = from.read(&mut chunk).await?;
+        let silence = async {
+            match ended.wait_for(|ended| *ended).await {
+                Ok(_) => tokio::time::sleep(LAST_OUTPUT).await,
+                // Nobody will ever say so.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let length = tokio::select! {
+            length = from.read(&mut chunk) => length?,
+            () = silence => 0,
+        };
         if length == 0 {
             return to.flush().await;
         }

@@ -48,9 +48,12 @@ pub(crate) enum CliError {
     /// Each has been reported already.
     #[error("some failed")]
     Some,
-    /// What `run` and `exec` fail with has Docker's exit codes.
+    /// What `run` fails with has Docker's exit codes.
     #[error(transparent)]
-    ContainerCommand(Box<CliError>),
+    Run(Box<CliError>),
+    /// So has `exec`: those of a command that cannot be executed, or 1.
+    #[error(transparent)]
+    Exec(Box<CliError>),
 }
 
 impl CliError {
@@ -66,16 +69,20 @@ impl CliError {
             Self::Load(error) => error,
             Self::Records(error) => error,
             Self::RemoveImage(error) => error,
-            Self::ContainerCommand(error) => return error.classified(),
+            Self::Run(error) | Self::Exec(error) => return error.classified(),
             _ => return None,
         })
     }
 
     fn exit_code(&self) -> u8 {
+        let of_class =
+            |error: &CliError| error.classified().map_or(ErrorClass::Internal, Classify::class).exit_code();
         match self {
-            Self::ContainerCommand(error) => {
-                error.classified().map_or(ErrorClass::Internal, Classify::class).exit_code()
-            }
+            Self::Run(error) => of_class(error),
+            Self::Exec(error) => match of_class(error) {
+                125 => 1,
+                code => code,
+            },
             _ => 1,
         }
     }

@@ -35,7 +35,7 @@ impl Engine {
                     self.images.load_builtin(&builtin, &archive).map_err(CreateError::Builtin)?;
                     return self.images.resolve(reference).map_err(CreateError::Image);
                 }
-                Err(not_found(error, reference))
+                Err(not_found(error))
             }
             other => other.map_err(CreateError::Image),
         }
@@ -119,10 +119,11 @@ impl Engine {
     }
 }
 
-fn not_found(error: ResolveError, reference: &str) -> CreateError {
-    match reference.parse::<Reference>() {
-        Ok(asked) => CreateError::NoImage { reference: asked.to_string() },
-        Err(_) => CreateError::Image(error),
+/// A name that was looked for has its tag, as Docker shows it.
+fn not_found(error: ResolveError) -> CreateError {
+    match error {
+        ResolveError::NotFound { reference } => CreateError::NoImage { reference },
+        error => CreateError::Image(error),
     }
 }
 

@@ -1,6 +1,12 @@
 //! Speaking to a container's keeper.
 
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use casemate_record::ContainerPaths;
 use casemate_wire::Client;
+use rustix::fs::{Mode, OFlags, open};
 use tokio::net::UnixStream;
 
 use crate::container::Container;
@@ -12,6 +18,27 @@ pub struct KeeperHandle {
     pub client: Client,
 }
 
+/// A name of a keeper's socket that fits a socket's address, which is 107
+/// bytes, wherever the run directory is.
+pub(crate) struct ShortPath {
+    _dir: OwnedFd,
+    path: PathBuf,
+}
+
+impl ShortPath {
+    pub(crate) fn of(paths: &ContainerPaths) -> io::Result<Self> {
+        let socket = paths.socket();
+        let dir = open(&paths.run, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let name = socket.file_name().unwrap_or_default();
+        let path = Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name);
+        Ok(Self { _dir: dir, path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Container {
     /// Connects to the container's keeper. On a `LocalSet`.
     pub async fn keeper(&self) -> Result<KeeperHandle, EngineError> {
@@ -19,7 +46,11 @@ impl Container {
         if !self.state.is_running() {
             return Err(not_running());
         }
-        let stream = match UnixStream::connect(self.paths.socket()).await {
+        let connected = match ShortPath::of(&self.paths) {
+            Ok(socket) => UnixStream::connect(socket.path()).await,
+            Err(error) => Err(error),
+        };
+        let stream = match connected {
             Ok(stream) => stream,
             Err(_) if !self.has_keeper() => return Err(not_running()),
             Err(error) => return Err(EngineError::Connect(error)),

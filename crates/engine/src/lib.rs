@@ -22,6 +22,7 @@ mod lock;
 mod names;
 mod reconcile;
 mod remove;
+mod seccomp;
 mod start;
 
 use std::path::PathBuf;

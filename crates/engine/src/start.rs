@@ -12,13 +12,13 @@ use casemate_model::{
     Bytes, Capabilities, Container as Launchable, EtcFiles, Isolation, Limits, MASKED_PATHS, NanoCpus, Process,
     READONLY_PATHS, TerminalSize,
 };
-use casemate_seccomp::{KernelVersion, Profile};
 use casemate_wire::{Client, Create, HostPlace, Place, VmPlace};
 
 use crate::container::Container;
 use crate::create::Created;
 use crate::error::StartError;
-use crate::{Engine, KeeperHandle, lock};
+use crate::keeper::{KeeperHandle, ShortPath};
+use crate::{Engine, lock};
 
 /// Users of VM processes are numbers from here on: beyond those that
 /// distributions, `useradd`, systemd's dynamic users (61184–65519) and its
@@ -54,11 +54,11 @@ impl Engine {
         terminal: Option<TerminalSize>,
     ) -> Result<KeeperHandle, StartError> {
         let create = self.create_request(container, terminal)?;
-        let socket = container.paths.socket();
-        let prepare = |source| StartError::Prepare { path: socket.clone(), source };
-        let listener = UnixListener::bind(&socket).map_err(prepare)?;
+        let prepare = |source| StartError::Prepare { path: container.paths.socket(), source };
+        let socket = ShortPath::of(&container.paths).map_err(prepare)?;
+        let listener = UnixListener::bind(socket.path()).map_err(prepare)?;
         // Connected before the keeper lives: its first connection is ours.
-        let stream = UnixStream::connect(&socket).map_err(prepare)?;
+        let stream = UnixStream::connect(socket.path()).map_err(prepare)?;
         stream.set_nonblocking(true).map_err(prepare)?;
         self.spawn_keeper(container, listener.into(), created.lock)?;
         let stream = tokio::net::UnixStream::from_std(stream).map_err(prepare)?;
@@ -106,6 +106,7 @@ impl Engine {
                 id: container.id.clone(),
                 init: Process { stdin: record.open_stdin, ..process },
                 read_only: record.read_only,
+                ephemeral: record.auto_remove,
                 etc: EtcFiles {
                     hosts: hosts(&hostname),
                     hostname: format!("{hostname}\n"),
@@ -135,13 +136,7 @@ impl Engine {
     ) -> Result<Process, StartError> {
         let record = &container.record;
         let capabilities = Capabilities::DOCKER_DEFAULT;
-        // The guest's kernel is newer than any rule of the profile asks for, as
-        // is every host's: one version serves both places.
-        let kernel = KernelVersion::of_this_host().map_err(StartError::Kernel)?;
-        let seccomp = Profile::docker_default()
-            .map_err(StartError::Profile)?
-            .compile(capabilities, kernel)
-            .map_err(StartError::Seccomp)?;
+        let seccomp = crate::seccomp::docker_default(self.layout.run(), capabilities)?;
         Ok(Process {
             args,
             env: record.env.clone(),

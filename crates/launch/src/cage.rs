@@ -33,10 +33,10 @@ use crate::starting::Starting;
 use crate::streams;
 use crate::sys::{self, Cloned};
 
-/// Namespaces a container has of its own, but for the cgroup namespace: that
-/// one is entered by the child when it is in its group.
-const NAMESPACES: u64 =
-    (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWNET) as u64;
+/// Namespaces every container has of its own, besides the cgroup namespace
+/// (that one is entered by the child when it is in its group) and, usually,
+/// the network's.
+const NAMESPACES: u64 = (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC) as u64;
 
 /// A container on this kernel. Dropping it does nothing to the container:
 /// processes end with [`crate::Child`], the rest with [`Cage::destroy`].
@@ -46,6 +46,7 @@ pub struct Cage {
     command: Command,
     place: Place,
     cgroup: Cgroup,
+    shares_network: bool,
     init: Rc<InitState>,
 }
 
@@ -86,7 +87,7 @@ impl Cage {
             }
         }
         let cgroup = Cgroup::create(&place.cgroup, &container.limits)?;
-        let cage = Self { container, command, place, cgroup, init: Rc::default() };
+        let cage = Self { container, command, place, cgroup, shares_network: false, init: Rc::default() };
         match cage.cgroup.restrict_devices().map_err(LaunchError::from).and_then(|()| cage.make_files()) {
             Ok(()) => Ok(cage),
             Err(error) => {
@@ -118,6 +119,18 @@ impl Cage {
         Ok(())
     }
 
+    /// Has the container use the network namespace of this program instead of
+    /// one of its own: for a VM whose network is the container's anyway, where
+    /// making another costs more than all its mounts. Elsewhere it would be no
+    /// container.
+    ///
+    /// Loopback is brought up in it all the same.
+    #[must_use]
+    pub fn share_network(mut self) -> Self {
+        self.shares_network = true;
+        self
+    }
+
     pub fn cgroup(&self) -> &Cgroup {
         &self.cgroup
     }
@@ -134,7 +147,8 @@ impl Cage {
         let entrance = self.cgroup.entrance()?;
         let (parent_ends, ends) = streams::make(&self.command).map_err(LaunchError::host("make pipes"))?;
         self.init.started.set(true);
-        match sys::clone_process(NAMESPACES, entrance.unified.as_ref().map(AsFd::as_fd)) {
+        let network = if self.shares_network { 0 } else { libc::CLONE_NEWNET as u64 };
+        match sys::clone_process(NAMESPACES | network, entrance.unified.as_ref().map(AsFd::as_fd)) {
             Ok(Cloned::Child) => {
                 let job = InitJob {
                     container: &self.container,

@@ -32,7 +32,8 @@ fn check(result: libc::c_long) -> Result<libc::c_long, Errno> {
 /// The number of threads of this process.
 pub(crate) fn thread_count() -> Result<u64, Errno> {
     // The kernel keeps the count of a thread directory's entries as its links.
-    let links = rustix::fs::stat(c"/proc/self/task")?.st_nlink;
+    let flags = rustix::fs::StatxFlags::NLINK;
+    let links = rustix::fs::statx(rustix::fs::CWD, c"/proc/self/task", rustix::fs::AtFlags::empty(), flags)?.stx_nlink;
     Ok(u64::from(links).saturating_sub(2))
 }
 

@@ -5,7 +5,7 @@ use crate::{Bytes, ContainerId, NanoCpus, Process};
 
 /// Paths hidden from a container, as Docker hides them
 /// (moby `oci/defaults.go`, `DefaultLinuxSpec`).
-pub const MASKED_PATHS: [&str; 11] = [
+pub const MASKED_PATHS: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -17,6 +17,7 @@ pub const MASKED_PATHS: [&str; 11] = [
     "/proc/timer_list",
     "/proc/timer_stats",
     "/sys/devices/virtual/powercap",
+    "/sys/firmware",
 ];
 
 /// Paths a container can read and not write, as in Docker.
@@ -29,6 +30,9 @@ pub struct Container {
     pub init: Process,
     /// The root filesystem cannot be written.
     pub read_only: bool,
+    /// Nothing that it writes is looked at when it is gone, so that nothing
+    /// need reach a disk.
+    pub ephemeral: bool,
     pub etc: EtcFiles,
     pub limits: Limits,
     pub masked_paths: Vec<String>,

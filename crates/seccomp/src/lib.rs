@@ -16,4 +16,4 @@ mod unknown;
 
 pub use compile::CompileError;
 pub use kernel::{KernelVersion, ParseKernelVersionError};
-pub use profile::{Profile, ProfileError};
+pub use profile::{DOCKER_DEFAULT, Profile, ProfileError};

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use crate::kernel::KernelVersion;
 
-const DOCKER_DEFAULT: &str = include_str!("../data/docker-default.json");
+/// Docker's default profile, as it is distributed.
+pub const DOCKER_DEFAULT: &str = include_str!("../data/docker-default.json");
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {

@@ -1,11 +1,13 @@
 //! The guest's disks: all layers of an image as one read-only disk, and a
 //! scratch disk for what the container writes.
 //!
-//! The layer disk is the layers' images one after the other. QEMU reads it
-//! through a VMDK descriptor of the kind `monolithicFlat`, which names one
-//! file for each stretch of the disk; so an image takes one of the few device
-//! slots however many layers it has, and the files are shared by all
-//! containers without a copy. The guest is told where each layer begins.
+//! The layer disk is the layers' images one after the other. One layer is the
+//! disk as it is; several QEMU reads through a VMDK descriptor of the kind
+//! `monolithicFlat`, which names one file for each stretch of the disk. So an
+//! image takes one of the few device slots however many layers it has, and the
+//! files are shared by all containers without a copy. The guest is told where
+//! each layer begins. The price of several layers: QEMU's VMDK driver serves
+//! one request at a time.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -107,6 +109,10 @@ impl Disks {
     /// One for each layer, in the layers' order.
     pub fn extents(&self) -> &[Extent] {
         &self.extents
+    }
+
+    pub(crate) fn has_one_layer(&self) -> bool {
+        self.layers.len() == 1
     }
 
     pub(crate) fn scratch_size(&self) -> u64 {

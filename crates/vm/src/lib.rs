@@ -35,7 +35,7 @@ mod tsc;
 
 pub use accelerator::{Accelerator, AcceleratorChoice, AcceleratorError, Detected, UnknownAccelerator};
 pub use console::ConsoleTail;
-pub use disks::{DiskError, Disks, Extent};
+pub use disks::{DiskError, DiskName, Disks, Extent};
 pub use initramfs::{InitramfsError, write_initramfs};
 pub use jail::{Jail, JailError};
 pub use machine::{Machine, slot};

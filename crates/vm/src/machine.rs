@@ -74,9 +74,10 @@ pub(crate) mod descriptor {
     use super::RawFd;
     pub(crate) const CHANNEL: RawFd = 3;
     pub(crate) const CONSOLE: RawFd = 4;
-    pub(crate) const LAYERS_DESCRIPTOR: RawFd = 5;
-    pub(crate) const SCRATCH: RawFd = 6;
-    /// And the following ones.
+    pub(crate) const SCRATCH: RawFd = 5;
+    /// The only layer; of several, the description of their disk.
+    pub(crate) const LAYER_DISK: RawFd = 6;
+    /// Of several layers the first; the others follow.
     pub(crate) const FIRST_LAYER: RawFd = 7;
 }
 
@@ -140,15 +141,20 @@ impl Machine {
     }
 
     fn layer_disk(&self, line: &mut CommandLine) {
-        line.descriptor(descriptor::LAYERS_DESCRIPTOR);
-        for index in 0..self.disks.extents().len() {
-            line.descriptor(layer_descriptor(index));
-        }
+        line.descriptor(descriptor::LAYER_DISK);
+        let driver = if self.disks.has_one_layer() {
+            "raw"
+        } else {
+            for index in 0..self.disks.extents().len() {
+                line.descriptor(layer_descriptor(index));
+            }
+            "vmdk"
+        };
         line.option(
             "-blockdev",
             format!(
-                "driver=vmdk,node-name=layers,read-only=on,file.driver=file,file.filename=/dev/fdset/{}",
-                descriptor::LAYERS_DESCRIPTOR
+                "driver={driver},node-name=layers,read-only=on,file.driver=file,file.filename=/dev/fdset/{}",
+                descriptor::LAYER_DISK
             ),
         );
         line.option(
@@ -215,7 +221,7 @@ fn bus(slot: u8) -> String {
     format!("virtio-mmio-bus.{slot}")
 }
 
-/// The number under which QEMU finds a layer's file.
+/// The number under which QEMU finds one of several layers' files.
 pub(crate) fn layer_descriptor(index: usize) -> RawFd {
     // At most `Disks::MAX_LAYERS`.
     descriptor::FIRST_LAYER + RawFd::try_from(index).unwrap_or(RawFd::MAX - descriptor::FIRST_LAYER)

@@ -79,12 +79,8 @@ pub fn spawn(qemu: &Qemu, machine: Machine, jail: &Jail) -> Result<Running, Spaw
         arguments.push(text(argument)?);
     }
     let limits = limits(&machine);
-    let layers = vmdk_memory(&machine.disks)
-        .map_err(|source| SpawnError::Descriptor { what: "layer disk", source: source.into() })?;
-    let (layer_files, scratch) = machine.disks.into_files();
-    // In the order of `machine::descriptor`.
-    let mut inherited = vec![ends.channel_inside, ends.console_inside, layers, scratch.into()];
-    inherited.extend(layer_files.into_iter().map(OwnedFd::from));
+    let mut inherited = vec![ends.channel_inside, ends.console_inside];
+    inherited.extend(disk_descriptors(machine.disks)?);
 
     let plan = Plan {
         cgroups,
@@ -144,7 +140,20 @@ impl Ends {
     }
 }
 
-/// The layer disk's descriptor, in memory that nobody can change any more.
+/// Those of `machine::descriptor` that are disks, in its order.
+fn disk_descriptors(disks: Disks) -> Result<Vec<OwnedFd>, SpawnError> {
+    let description = match disks.has_one_layer() {
+        true => None,
+        false => Some(
+            vmdk_memory(&disks).map_err(|errno| SpawnError::Descriptor { what: "layer disk", source: errno.into() })?,
+        ),
+    };
+    let (layers, scratch) = disks.into_files();
+    let layers = layers.into_iter().map(OwnedFd::from);
+    Ok([scratch.into()].into_iter().chain(description).chain(layers).collect())
+}
+
+/// The layer disk's description, in memory that nobody can change any more.
 fn vmdk_memory(disks: &Disks) -> Result<OwnedFd, rustix::io::Errno> {
     let text = vmdk_descriptor(disks.extents(), layer_descriptor);
     let memory = rustix::fs::memfd_create("layers.vmdk", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;

@@ -324,7 +324,8 @@ fn the_process_has_only_its_descriptors(bed: &Bed) {
     // Something that must not be inherited, and is not marked to be closed.
     let leak = fs::File::open("/proc/self/status").unwrap();
     rustix::io::fcntl_setfd(&leak, rustix::io::FdFlags::empty()).unwrap();
-    let guest = bed.boot(bed.simple_machine());
+    let layers = vec![bed.layer("one", 2), bed.layer("two", 2)];
+    let guest = bed.boot(bed.machine(layers, bed.blank(16 << 20)));
     let mut kinds = BTreeSet::new();
     for entry in fs::read_dir(format!("/proc/{}/fd", guest.vm.pid())).unwrap() {
         let target = fs::read_link(entry.unwrap().path()).unwrap().to_string_lossy().into_owned();
@@ -333,7 +334,8 @@ fn the_process_has_only_its_descriptors(bed: &Bed) {
         kinds.insert(kind.map_or(target.as_str(), |(kind, _)| kind).to_owned());
     }
     let scratch = kinds.iter().find(|kind| kind.ends_with("(deleted)") && kind.contains("/#")).cloned().unwrap();
-    let layer = bed.path("only").to_string_lossy().into_owned();
+    let layer = |name: &str| bed.path(name).to_string_lossy().into_owned();
+    let (one, two) = (layer("one"), layer("two"));
     let expected: BTreeSet<String> = [
         "/dev/null",
         "/memfd:layers.vmdk (deleted)",
@@ -342,7 +344,8 @@ fn the_process_has_only_its_descriptors(bed: &Bed) {
         "pipe",
         "socket",
         &scratch,
-        &layer,
+        &one,
+        &two,
     ]
     .map(str::to_owned)
     .into();

@@ -364,7 +364,7 @@ fn extent((offset, length): (u64, u64)) -> Result<Extent, InvalidMessage> {
 
 impl From<&Container> for written::Container {
     fn from(container: &Container) -> Self {
-        let Container { id, hostname, init, read_only, etc, limits, masked_paths, readonly_paths } = container;
+        let Container { id, hostname, init, read_only, ephemeral, etc, limits, masked_paths, readonly_paths } = container;
         let EtcFiles { hosts, hostname: etc_hostname, resolv_conf } = etc;
         let Limits { memory, cpus, pids, shm_size } = limits;
         Self {
@@ -372,6 +372,7 @@ impl From<&Container> for written::Container {
             hostname: hostname.clone(),
             init: init.into(),
             read_only: *read_only,
+            ephemeral: *ephemeral,
             hosts: hosts.clone(),
             etc_hostname: etc_hostname.clone(),
             resolv_conf: resolv_conf.clone(),
@@ -394,6 +395,7 @@ impl TryFrom<written::Container> for Container {
             hostname,
             init,
             read_only,
+            ephemeral,
             hosts,
             etc_hostname,
             resolv_conf,
@@ -409,6 +411,7 @@ impl TryFrom<written::Container> for Container {
             hostname: no_null("hostname", hostname)?,
             init: init.try_into()?,
             read_only,
+            ephemeral,
             etc: EtcFiles { hosts, hostname: etc_hostname, resolv_conf },
             limits: Limits {
                 memory: memory.map(Bytes),

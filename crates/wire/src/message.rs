@@ -126,6 +126,7 @@ pub struct Container {
     pub hostname: String,
     pub init: Process,
     pub read_only: bool,
+    pub ephemeral: bool,
     pub hosts: String,
     pub etc_hostname: String,
     pub resolv_conf: String,

@@ -147,6 +147,9 @@ pub fn pack(files: &[(String, Vec<u8>)]) -> Vec<u8> {
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Regular);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(bytes.len() as u64);
         builder.append_data(&mut header, name, bytes.as_slice()).expect("a tar stream in memory");
     }

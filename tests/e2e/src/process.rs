@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -83,13 +83,22 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// A test that fails while it looks must not fail the reader too.
+    fn locked(&self) -> MutexGuard<'_, (Vec<u8>, bool)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, (Vec<u8>, bool)>, within: Duration) -> MutexGuard<'a, (Vec<u8>, bool)> {
+        self.changed.wait_timeout(state, within).unwrap_or_else(PoisonError::into_inner).0
+    }
+
     fn end(&self) {
-        self.state.lock().unwrap().1 = true;
+        self.locked().1 = true;
         self.changed.notify_all();
     }
 
     fn add(&self, bytes: &[u8]) {
-        self.state.lock().unwrap().0.extend_from_slice(bytes);
+        self.locked().0.extend_from_slice(bytes);
         self.changed.notify_all();
     }
 }
@@ -114,7 +123,7 @@ impl Output {
     }
 
     pub fn so_far(&self) -> Vec<u8> {
-        self.0.state.lock().unwrap().0.clone()
+        self.0.locked().0.clone()
     }
 
     /// Waits until the text has come, counted from the beginning.
@@ -126,7 +135,7 @@ impl Output {
     #[track_caller]
     pub fn wait_for_count(&self, text: &str, count: usize) {
         let deadline = Instant::now() + PATIENCE;
-        let mut state = self.0.state.lock().unwrap();
+        let mut state = self.0.locked();
         loop {
             if String::from_utf8_lossy(&state.0).matches(text).count() >= count {
                 return;
@@ -134,19 +143,19 @@ impl Output {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!state.1, "{text:?} did not come; the output was {}", shown(&state.0));
             assert!(!left.is_zero(), "{text:?} has not come; the output so far is {}", shown(&state.0));
-            state = self.0.changed.wait_timeout(state, left).unwrap().0;
+            state = self.0.wait(state, left);
         }
     }
 
     /// All of it, once its end has come.
     fn to_end(&self, deadline: Instant) -> Option<Vec<u8>> {
-        let mut state = self.0.state.lock().unwrap();
+        let mut state = self.0.locked();
         while !state.1 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
             }
-            state = self.0.changed.wait_timeout(state, left).unwrap().0;
+            state = self.0.wait(state, left);
         }
         Some(std::mem::take(&mut state.0))
     }

@@ -166,6 +166,10 @@ fn append(builder: &mut tar::Builder<Vec<u8>>, node: &Node, long_names: LongName
 fn append_long_name(builder: &mut tar::Builder<Vec<u8>>, text: &str, typeflag: u8) {
     let mut header = Header::new_gnu();
     header.as_old_mut().name[..13].copy_from_slice(b"././@LongLink");
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_entry_type(EntryType::new(typeflag));
     header.set_size(text.len() as u64 + 1);
     header.set_cksum();

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
-use casemate_engine::{Container, Engine};
+use casemate_engine::{Container, Engine, EngineError, KeeperHandle};
 use casemate_record::log::{self, Entry};
 use casemate_supervisor::FdStream;
 use rustix::fs::inotify;
@@ -25,14 +25,30 @@ pub(crate) async fn run(engine: &Engine, args: &LogsArgs) -> Result<ExitCode, Cl
             Err(_) => return Err(CliError::Tail(number.to_owned())),
         },
     };
-    match show(&container, args, tail).await {
+    let mut keeper = match args.follow {
+        false => None,
+        true => match container.keeper().await {
+            Ok(keeper) => Some(keeper),
+            // Nothing comes any more.
+            Err(EngineError::NotRunning { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
+    };
+    match show(&container, args, tail, &mut keeper).await {
         Err(CliError::Write { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error),
         Ok(()) => Ok(ExitCode::SUCCESS),
     }
 }
 
-async fn show(container: &Container, args: &LogsArgs, tail: Option<usize>) -> Result<(), CliError> {
+/// As long as there is a keeper, more comes; it says goodbye when the log is
+/// whole, and cannot go without this side's knowing.
+async fn show(
+    container: &Container,
+    args: &LogsArgs,
+    tail: Option<usize>,
+    keeper: &mut Option<KeeperHandle>,
+) -> Result<(), CliError> {
     let path = container.paths.log();
     let unreadable = |source| CliError::Read { what: path.display().to_string(), source };
     let mut watch = args.follow.then(|| Watch::new(&container.paths.dir)).transpose().map_err(unreadable)?;
@@ -50,8 +66,6 @@ async fn show(container: &Container, args: &LogsArgs, tail: Option<usize>) -> Re
         return Ok(());
     };
     loop {
-        // Asked before the read: what is written before the end is then seen.
-        let alive = container.has_keeper();
         let mut new = Vec::new();
         if let Some(reader) = &mut current {
             read_entries(reader, &mut new).map_err(unreadable)?;
@@ -64,10 +78,14 @@ async fn show(container: &Container, args: &LogsArgs, tail: Option<usize>) -> Re
             current = Some(reader);
         }
         print_entries(&new, args.timestamps)?;
-        if !alive {
+        let Some(KeeperHandle { client }) = keeper else {
             return Ok(());
+        };
+        tokio::select! {
+            changed = watch.changed() => changed.map_err(unreadable)?,
+            // What it wrote last is still to be read.
+            _ = client.lost() => *keeper = None,
         }
-        watch.changed().await.map_err(unreadable)?;
     }
 }
 

@@ -45,12 +45,12 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         _ => {}
     }
     let engine = Engine::open(settings).map_err(|error| match &command {
-        Command::Run(_) | Command::Exec(_) => CliError::ContainerCommand(Box::new(error.into())),
+        Command::Run(_) => CliError::Run(Box::new(error.into())),
         _ => error.into(),
     })?;
     match command {
-        Command::Run(args) => in_container(run::run(&engine, *args).await),
-        Command::Exec(args) => in_container(exec::run(&engine, args).await),
+        Command::Run(args) => run::run(&engine, *args).await.map_err(|error| CliError::Run(Box::new(error))),
+        Command::Exec(args) => exec::run(&engine, args).await.map_err(|error| CliError::Exec(Box::new(error))),
         Command::Ps(args) => ps::run(&engine, &args),
         Command::Kill(args) => kill::run(&engine, &args).await,
         Command::Stop(args) => stop::run(&engine, &args).await,
@@ -68,11 +68,6 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         | Command::Doctor(_)
         | Command::Keeper(_) => unreachable!("answered above"),
     }
-}
-
-/// Failures of `run` and `exec` have exit codes of their own.
-fn in_container(result: Result<ExitCode, CliError>) -> Result<ExitCode, CliError> {
-    result.map_err(|error| CliError::ContainerCommand(Box::new(error)))
 }
 
 /// Does something to each of several containers; one that fails does not keep

@@ -125,10 +125,11 @@ fn keep_file(
         progress(tar.position());
     }
     let blob = Blob { digest: Digest::from_sha256(hasher.finalize().into()), size: entry.size };
-    if let Some(expected) = path.strip_prefix(BLOBS).and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok()) {
-        if expected != blob.digest {
+    match path.strip_prefix(BLOBS).map(|hex| format!("sha256:{hex}").parse::<Digest>()) {
+        Some(Ok(expected)) if expected != blob.digest => {
             return Err(ArchiveError::Digest { path: path.to_owned(), expected, actual: blob.digest });
         }
+        _ => {}
     }
     keep.keep(file, &blob)?;
     Ok(blob)

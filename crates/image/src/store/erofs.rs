@@ -1,8 +1,9 @@
 //! EROFS images of layers, for utility VMs: made by `mkfs.erofs` from the same
 //! directory that overlayfs uses on the host, once, when first asked for.
 //!
-//! Uncompressed (see the measurements in ARCHITECTURE.md), and the same bytes
-//! for the same layer: neither the time of the build nor a random UUID gets in.
+//! Uncompressed, as a guest without hardware virtualization reads that about
+//! four times as fast as lz4; and the same bytes for the same layer: neither the
+//! time of the build nor a random UUID gets in.
 
 use std::fs::{self, File};
 use std::io;

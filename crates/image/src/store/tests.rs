@@ -340,10 +340,9 @@ struct Interrupted<'a, F: FnMut()> {
 
 impl<F: FnMut()> Read for Interrupted<'_, F> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.bytes.len() < self.half {
-            if let Some(mut then) = self.then.take() {
-                then();
-            }
+        let then = if self.bytes.len() < self.half { self.then.take() } else { None };
+        if let Some(mut then) = then {
+            then();
         }
         let length = buffer.len().min(512);
         self.bytes.read(&mut buffer[..length])

@@ -41,7 +41,7 @@ impl InitJob<'_> {
 
         rootfs::make_private()?;
         let etc_files = etc::EtcMounts::open(&self.place.dir, container.read_only)?;
-        rootfs::enter(self.place)?;
+        rootfs::enter(self.place, container.ephemeral)?;
         let root = open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let root = root.at(SetupStep::Prepare, "the root")?;
         let root = root.as_fd();

@@ -29,9 +29,9 @@ pub(crate) fn make_private() -> StepResult<()> {
         .at(SetupStep::Prepare, "private mounts")
 }
 
-pub(crate) fn enter(place: &Place) -> StepResult<()> {
+pub(crate) fn enter(place: &Place, ephemeral: bool) -> StepResult<()> {
     let target = place.dir.join("rootfs");
-    mount_overlay(place, &target)?;
+    mount_overlay(place, ephemeral, &target)?;
     let subject = target.display().to_string();
     chdir(&target).at(SetupStep::PivotRoot, &subject)?;
     // The old root lands on top of the new one, and goes.
@@ -40,7 +40,7 @@ pub(crate) fn enter(place: &Place) -> StepResult<()> {
     chdir(c"/").at(SetupStep::PivotRoot, &subject)
 }
 
-fn mount_overlay(place: &Place, target: &Path) -> StepResult<()> {
+fn mount_overlay(place: &Place, ephemeral: bool, target: &Path) -> StepResult<()> {
     // Directories are named by descriptor: short enough for many layers, and
     // free of the characters that mean something in mount options. They have to
     // be opened in this mount namespace.
@@ -66,6 +66,11 @@ fn mount_overlay(place: &Place, target: &Path) -> StepResult<()> {
     name(&place.work, &mut options, &mut held)?;
     options.push(',');
     options.push_str(OPTIONS);
+    if ephemeral {
+        // Otherwise the end of the container waits for the whole filesystem
+        // under it to reach its disk.
+        options.push_str(",volatile");
+    }
     let options = CString::new(options).map_err(|_| Errno::INVAL).at(SetupStep::Mount, "the root")?;
     mount(c"overlay", target, c"overlay", MountFlags::empty(), options.as_c_str()).at(SetupStep::Mount, "the root")
 }

@@ -154,15 +154,15 @@ mod tests {
         1234:x:77:77::/seventy:\n\n";
     const GROUP: &str = "root:x:0:\nweb:x:34:\nlog:x:4:web,root\nwheel:x:10: web \nbad:x::web\n";
 
-    fn id(spec: &str) -> Result<(u32, u32, Vec<u32>, String), (SetupStep, String)> {
-        identify(&spec.parse().unwrap(), PASSWD, GROUP)
-            .map(|i| (i.uid, i.gid, i.groups, i.home))
-            .map_err(|e| (e.step, e.subject))
+    fn id(spec: &str) -> Result<Identity, (SetupStep, String)> {
+        identify(&spec.parse().unwrap(), PASSWD, GROUP).map_err(|e| (e.step, e.subject))
     }
 
     #[test]
     fn names_numbers_and_groups() {
-        let ok = |uid, gid, groups: &[u32], home: &str| Ok((uid, gid, groups.to_vec(), home.to_owned()));
+        let ok = |uid, gid, groups: &[u32], home: &str| {
+            Ok(Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() })
+        };
         assert_eq!(id(""), ok(0, 0, &[0, 4], "/root"));
         assert_eq!(id("web"), ok(33, 34, &[34, 4, 10], "/srv/web"));
         assert_eq!(id("33"), ok(33, 34, &[34, 4, 10], "/srv/web"));

@@ -129,6 +129,7 @@ pub(crate) fn container(args: &[&str]) -> Container {
         hostname: "box".to_owned(),
         init: process(args),
         read_only: false,
+        ephemeral: false,
         etc: EtcFiles {
             hosts: "127.0.0.1\tlocalhost\n".to_owned(),
             hostname: "box\n".to_owned(),

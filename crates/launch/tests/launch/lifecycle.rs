@@ -4,13 +4,13 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio as ProcessStdio};
 
-use casemate_launch::{Cage, destroy_leftovers};
+use casemate_launch::{Cage, LaunchError, destroy_leftovers};
 use casemate_model::{ExitStatus, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::harness::Test;
-use crate::image::{Running, Sandbox, container, process};
+use crate::harness::{Test, UNPROTECTED};
+use crate::image::{Running, Sandbox, collect, container, process};
 
 pub(crate) const TESTS: &[Test] = &[
     ("lifecycle::pid_1_reaps_and_ignores", pid_1_reaps_and_ignores),
@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("lifecycle::leftovers_are_found_by_name", leftovers_are_found_by_name),
     ("lifecycle::signals_after_the_end_are_no_failure", signals_after_the_end_are_no_failure),
     ("lifecycle::a_program_that_can_be_written_starts_nothing", a_program_that_can_be_written_starts_nothing),
+    ("lifecycle::a_shared_network", a_shared_network),
     ("lifecycle::fifty_in_a_row", fifty_in_a_row),
 ];
 
@@ -113,7 +114,7 @@ fn a_killed_keeper_takes_its_container_along() {
         let exec = running.cage.exec(&web).unwrap().finish().unwrap();
         let place = sandbox.place();
         let text = format!("{} {} {} {}", running.init.pid(), exec.pid(), place.cgroup, sandbox.dir.path().display());
-        fs::write("/dev/stdout", text + "\n").unwrap();
+        rustix::io::write(rustix::stdio::stdout(), (text + "\n").as_bytes()).unwrap();
         loop {
             std::thread::park();
         }
@@ -165,7 +166,7 @@ fn leftovers_are_found_by_name() {
         crate::image::read_until(&running.stdout, "up");
         let place = sandbox.place();
         let text = format!("{} {} {}", running.init.pid(), place.cgroup, sandbox.dir.path().display());
-        fs::write("/dev/stdout", text + "\n").unwrap();
+        rustix::io::write(rustix::stdio::stdout(), (text + "\n").as_bytes()).unwrap();
         loop {
             std::thread::park();
         }
@@ -195,19 +196,39 @@ fn signals_after_the_end_are_no_failure() {
 }
 
 fn a_program_that_can_be_written_starts_nothing() {
+    if std::env::var_os(UNPROTECTED).is_some() {
+        let sandbox = Sandbox::new();
+        let cage = sandbox.cage(container(&["true"]));
+        assert!(matches!(cage.start(), Err(LaunchError::ProgramWritable)));
+        cage.destroy().unwrap();
+        return;
+    }
     assert!(casemate_launch::is_program_protected().unwrap());
     // EROFS, not ETXTBSY: it stays so when nobody runs it any more. (Without
     // truncation the kernel looks for the latter first.)
     let written = fs::OpenOptions::new().write(true).truncate(true).open("/proc/self/exe").unwrap_err();
     assert_eq!(written.raw_os_error(), Some(30));
-    // Nor from inside, by the interpreter that is this very program.
+    let mut arguments = std::env::args();
+    let file = arguments.next().unwrap();
+    assert!(Command::new(file).args(arguments).env(UNPROTECTED, "1").status().unwrap().success());
+}
+
+/// In a network namespace of the test's own, since it is changed.
+fn a_shared_network() {
+    if std::env::var_os(KEEPER).is_none() {
+        let file = std::env::args().next().unwrap();
+        let mut again = Command::new("unshare");
+        again.args(["--net", &file]).args(std::env::args().skip(1)).env(KEEPER, "1");
+        assert!(again.status().unwrap().success());
+        return;
+    }
     let sandbox = Sandbox::new();
-    let script = sandbox.layer().join("bin/trick");
-    fs::write(&script, "#!/proc/self/exe\n").unwrap();
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    // It has no libraries in there, so it does not get far.
-    let outcome = sandbox.run(container(&["trick"]));
-    assert!(outcome.is_err() || outcome.unwrap().status != ExitStatus::Code(0));
+    let script = "readlink /proc/self/ns/net; ip addr show lo | grep -c 127.0.0.1; ls /sys/class/net | grep -c lo";
+    let cage = sandbox.cage(container(&["sh", "-c", script])).share_network();
+    let output = collect(cage.start().unwrap().finish().unwrap());
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    assert_eq!(output.ok(), format!("{}\n1\n1\n", own.display()));
+    cage.destroy().unwrap();
 }
 
 fn fifty_in_a_row() {

@@ -19,6 +19,7 @@ fn container() -> Container {
             rlimits: vec![Rlimit { kind: RlimitKind::Nofile, soft: Some(1024), hard: None }],
         },
         read_only: true,
+        ephemeral: true,
         etc: EtcFiles { hosts: "127.0.0.1 localhost\n".into(), hostname: "h\n".into(), resolv_conf: String::new() },
         limits: Limits {
             memory: Some(Bytes::mib(64)),

@@ -4,7 +4,8 @@ use casemate_e2e::{both_modes, hyperv_only};
 use serde_json::json;
 
 /// The container's own control group, in either version.
-const MEMORY_LIMIT: &str = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null";
+const MEMORY_LIMIT: &str =
+    "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
 const CPU_LIMIT: &str = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || \
     echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us) $(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us)";
 
@@ -42,14 +43,12 @@ both_modes! {
         many.complains("range of CPUs is from 0.01 to");
     }
 
-    /// A busy loop for a second of its own time takes two on half a processor.
+    /// A process that would keep a processor busy is held back.
     fn a_limit_on_processors_is_felt(engine: &Engine) {
-        let script = "s=$(cut -d' ' -f1 /proc/uptime); timeout 4 sh -c 'while :; do :; done'; \
-                      e=$(cut -d' ' -f1 /proc/uptime); cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat; \
-                      echo took $s $e";
+        let script = "timeout 2 sh -c 'while :; do :; done'; cat /sys/fs/cgroup/cpu.stat 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.stat";
         let text = engine.script(&["--cpus", "0.25"], script).ok().out();
         let throttled = text.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap();
-        assert!(throttled.parse::<u64>().unwrap() >= 10, "{text}");
+        assert!(throttled.parse::<u64>().unwrap() >= 5, "{text}");
     }
 }
 

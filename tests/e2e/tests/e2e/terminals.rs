@@ -41,8 +41,12 @@ both_modes! {
         terminal.press(b"\x03");
         terminal.press(b"echo still $((3 + 4))\n");
         terminal.screen.wait_for("still 7\r\n");
-        terminal.press(b"cat\nechoed\n\x04");
+        // What is typed ahead is the shell's to throw away.
+        terminal.press(b"echo $((5 + 6)) cat; cat\n");
+        terminal.screen.wait_for("11 cat\r\n");
+        terminal.press(b"echoed\n");
         terminal.screen.wait_for("echoed\r\nechoed\r\n");
+        terminal.press(b"\x04");
         terminal.press(b"exit 3\n");
         let screen = String::from_utf8_lossy(&terminal.screen.so_far()).into_owned();
         assert!(!screen.contains("job control turned off"), "{screen}");

@@ -15,8 +15,10 @@ both_modes! {
     }
 
     fn devices_are_dockers(engine: &Engine) {
+        // A link to the kernel's memory, where the kernel shows it at all.
         let devices = engine.run(&["--rm", "busybox", "ls", "/dev"]).ok().out();
-        let expected = "core\nfd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n";
+        let devices = devices.strip_prefix("core\n").unwrap_or(&devices);
+        let expected = "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n";
         assert_eq!(devices, expected);
         let script = "stat -c '%n %a %t:%T' /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty; \
                       head -c 4 /dev/zero | od -An -tx1; echo x > /dev/full || echo full; readlink /dev/fd /dev/stdin /dev/ptmx";
@@ -67,7 +69,7 @@ both_modes! {
             "unshare -U true",
             "hostname other",
             // What is there already: if one of these went through, no harm done.
-            "date -s @$(date +%s)",
+            "out=$(date -s @$(date +%s) 2>&1); test \"${out#*not permitted}\" = \"$out\"",
             "sysctl -w kernel.panic=$(cat /proc/sys/kernel/panic)",
             "reboot -f",
             "nsenter -t 1 -m true",
@@ -86,7 +88,7 @@ both_modes! {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines[0], lines[lines.len() - 1]), ("lo", "up"), "{text}");
         // Services reach each other there.
-        let script = "(echo answer | nc -l -p 4000 -s 127.0.0.1) & until nc 127.0.0.1 4000 </dev/null; do :; done";
+        let script = "(echo answer | nc -l -p 4000) & until nc 127.0.0.1 4000 </dev/null 2>/dev/null; do :; done";
         engine.script(&[], script).ok().prints("answer\n");
         engine.script(&[], "ping -c 1 -W 1 192.0.2.1").exits(1);
     }
