@@ -58,11 +58,7 @@ async fn check_service(bytes: &[u8], manners: Manners, closing: Duration) {
     let service = Rc::new(Double::new(Answers { output: MUCH as u64, exited: None, ..Answers::default() }));
     let closing = async move {
         // Zero: not before the peer's end.
-        if closing.is_zero() {
-            std::future::pending().await
-        } else {
-            tokio::time::sleep(closing).await
-        }
+        if closing.is_zero() { std::future::pending().await } else { tokio::time::sleep(closing).await }
     };
     // Either end is a fine one: the types say how it came.
     drop(serve(Rc::clone(&service), peer, closing).await);

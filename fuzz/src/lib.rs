@@ -12,7 +12,9 @@ pub mod connection;
 pub mod double;
 pub mod frames;
 pub mod memory;
+pub mod mutate;
 pub mod peer;
+pub mod seeds;
 
 use std::time::Duration;
 

@@ -13,8 +13,10 @@
 //! it, unless it makes an effort to; then [`destroy_leftovers`] finds it.
 //!
 //! This is a launcher of its own, where a library (libcontainer) would have
-//! done for the host: in a utility VM under software emulation that takes
-//! about 90 ms for what takes a small part of it here.
+//! done for the host. In a utility VM under software emulation, side by side in
+//! one run, libcontainer 0.7 takes about 85 ms from creating a container to its
+//! command (180 to 280 the first time), this about 20 (145), with a seccomp
+//! filter and a device filter that the other did without.
 
 mod cage;
 mod cgroup;

@@ -392,10 +392,21 @@ fn cgroup_root() -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
+struct RemoveOnDrop<'a>(&'a Path);
+
+impl Drop for RemoveOnDrop<'_> {
+    fn drop(&mut self) {
+        // Gone already where all went well.
+        let _ = fs::remove_dir(self.0);
+    }
+}
+
 fn the_process_is_in_its_cgroup_and_kill_leaves_nothing(bed: &Bed) {
     let Some(root) = cgroup_root() else { return println!("skipped: no cgroup v2 hierarchy") };
     let cgroup = root.join(format!("casemate-vm-test-{}", std::process::id()));
     fs::create_dir(&cgroup).unwrap();
+    // Dropped after the VM, whatever fails before.
+    let remove = RemoveOnDrop(&cgroup);
     let mut jail = bed.jail();
     jail.cgroups.push(cgroup.clone());
     let guest = bed.boot_in(bed.simple_machine(), &jail);
@@ -408,6 +419,7 @@ fn the_process_is_in_its_cgroup_and_kill_leaves_nothing(bed: &Bed) {
     assert_eq!(ended.end, End::Signal(9));
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
     fs::remove_dir(&cgroup).unwrap();
+    drop(remove);
 
     // Dropped is as good as killed.
     let guest = bed.boot(bed.simple_machine());

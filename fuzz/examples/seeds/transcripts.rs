@@ -33,9 +33,8 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
 /// Headers of yamux frames: type, flags, stream, length.
 pub(crate) fn headers() -> Vec<Vec<u8>> {
     const FLAGS: [u8; 5] = [0, 1, 2, 4, 8];
-    let header = |kind, flags, stream, length: u32| {
-        [&[0, kind, 0, flags, 0, 0, 0, stream][..], &length.to_be_bytes()].concat()
-    };
+    let header =
+        |kind, flags, stream, length: u32| [&[0, kind, 0, flags, 0, 0, 0, stream][..], &length.to_be_bytes()].concat();
     let mut headers = vec![header(2, 1, 0, 0), header(2, 2, 0, 0), header(3, 0, 0, 0), header(3, 0, 0, 1)];
     for kind in [0, 1] {
         headers.extend(FLAGS.map(|flags| header(kind, flags, 1, 0)));

@@ -9,6 +9,10 @@ const MEMORY_LIMIT: &str =
 const CPU_LIMIT: &str = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || \
     echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us) $(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us)";
 
+/// A program for awk that takes more and more, a quarter of a MiB at a time: at
+/// once, the kernel would refuse it what it does not have.
+const HOG: &str = r#"BEGIN { for (i = 0; ; i++) a[i] = sprintf("%262144s", i) }"#;
+
 const MIB: u64 = 1 << 20;
 
 both_modes! {
@@ -23,16 +27,15 @@ both_modes! {
     }
 
     fn beyond_it_the_container_is_killed_and_says_so(engine: &Engine) {
-        let args = ["--name", "fat", "-m", "64m", "busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"];
-        engine.run(&args).exits(137);
+        engine.run(&["--name", "fat", "-m", "64m", "busybox", "awk", HOG]).exits(137);
         let state = engine.container("fat").state();
         assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&json!(true), &json!(137)), "{state}");
     }
 
-    /// One process too many: the container's first one lives on.
+    /// The container's first process lives on.
     fn a_child_can_be_killed_alone(engine: &Engine) {
-        let script = "dd if=/dev/zero of=/dev/null bs=200M count=1; echo child: $?";
-        engine.script(&["-m", "64m"], script).ok().prints("child: 137\n");
+        let script = format!("awk '{HOG}'; echo child: $?");
+        engine.script(&["-m", "64m"], &script).ok().prints("child: 137\n");
     }
 
     fn processors_are_limited(engine: &Engine) {
@@ -63,8 +66,7 @@ hyperv_only! {
 
     /// Without -m the VM's own memory is the end.
     fn memory_runs_out_without_a_limit(engine: &Engine) {
-        let hog = "BEGIN { for (i = 0; ; i++) a[i] = sprintf(\"%262144s\", i) }";
-        engine.run(&["--name", "fat", "busybox", "awk", hog]).exits(137);
+        engine.run(&["--name", "fat", "busybox", "awk", HOG]).exits(137);
         let state = engine.container("fat").state();
         assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&json!(true), &json!(137)), "{state}");
     }

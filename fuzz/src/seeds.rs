@@ -1,0 +1,100 @@
+//! Messages of every kind, for the `frames` target to start from.
+
+use std::path::Path;
+
+use casemate_model::{Bytes, ProcessRef};
+use casemate_wire::message::{ExitStatus, OutputStream, Request, Response};
+use casemate_wire::{Create, HostPlace, Place, VmPlace};
+use serde::Serialize;
+
+use crate::connection::{container, create, process};
+use crate::double::Answers;
+use crate::frames::framed;
+
+/// The corpus of the `frames` target.
+pub fn frames() -> Vec<Vec<u8>> {
+    let requests = requests().into_iter().map(|request| (b'0', json(&request)));
+    let responses = responses().into_iter().map(|response| (b'2', json(&response)));
+    let both = |(selector, text): (u8, Vec<u8>)| {
+        [[&[selector], &framed(&text)[..]].concat(), [&[selector + 1], &text[..]].concat()]
+    };
+    requests.chain(responses).flat_map(both).collect()
+}
+
+/// Panics if the corpus in the repository is not of these messages: seeds that
+/// no longer are messages leave the fuzzer before the parser, unnoticed.
+pub fn assert_fresh() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/frames");
+    for (index, seed) in frames().into_iter().enumerate() {
+        let fresh = std::fs::read(directory.join(name(index))).is_ok_and(|kept| kept == seed);
+        assert!(fresh, "the vocabulary changed: run `cargo run --example seeds` in fuzz/");
+    }
+}
+
+/// The name of a seed in its directory.
+pub fn name(index: usize) -> String {
+    format!("{index:02}")
+}
+
+fn json(message: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(message).expect("every message can be written")
+}
+
+fn places() -> [Place; 3] {
+    [
+        Place::Host(HostPlace {
+            lowers: vec!["/layers/b".into(), "/layers/a".into()],
+            upper: "/upper".into(),
+            work: "/work".into(),
+        }),
+        Place::Vm(VmPlace {
+            qemu: Some("/usr/bin/qemu-system-x86_64".into()),
+            kernel: "/vmlinux".into(),
+            initrd: "/initrd.img".into(),
+            layers: vec!["/a.erofs".into(), "/b.erofs".into()],
+            scratch: "/scratch.img".into(),
+            scratch_size: Bytes::mib(1024),
+            scratch_cache: "/cache".into(),
+            uid: 200_001,
+            accelerator: "auto".into(),
+            boot_timeout_ms: 60_000,
+        }),
+        create().place,
+    ]
+}
+
+pub fn requests() -> Vec<Request> {
+    let init = (&ProcessRef::Init).into();
+    let exec: casemate_wire::message::ProcessRef = (&ProcessRef::Exec(Answers::default().exec)).into();
+    let creates = places().map(|place| Request::Create(Box::new((&Create { container: container(), place }).into())));
+    let others = [
+        Request::Start,
+        Request::Exec(Box::new((&process()).into())),
+        Request::Signal { process: exec.clone(), signal: 15 },
+        Request::Resize { process: exec.clone(), rows: 24, columns: 80 },
+        Request::Wait { process: init },
+        Request::Stop { signal: 15, timeout_ms: Some(10_000) },
+        Request::Processes,
+        Request::Stats,
+        Request::Facts,
+        Request::Shutdown,
+        Request::Stdin { process: exec.clone() },
+        Request::Output { process: exec, stream: OutputStream::Stderr },
+    ];
+    creates.into_iter().chain(others).collect()
+}
+
+pub fn responses() -> Vec<Response> {
+    let Answers { started, exec, exited, processes, stats, facts, .. } = Answers::default();
+    vec![
+        Response::Done,
+        started.into(),
+        Response::Exec { id: exec.as_str().to_owned() },
+        exited.expect("the default has ended").into(),
+        Response::Exited { status: ExitStatus::Signal(9), oom_killed: true, reason: None },
+        Response::Processes(processes.into_iter().map(Into::into).collect()),
+        stats.into(),
+        facts.into(),
+        Response::Failed { class: "not-found".into(), message: "no such process".into(), hint: Some("look".into()) },
+    ]
+}
