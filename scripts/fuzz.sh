@@ -53,7 +53,12 @@ for target in $targets; do
         -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$scratch/found-" "$scratch/$target" \
         >"$scratch/log" 2>&1 || status=$?
     if [ "$status" -ne 0 ]; then
-        grep -v '^#[0-9]*[[:space:]]*\(NEW\|REDUCE\|pulse\|INITED\)' "$scratch/log" | tail -n 60 >&2
+        # From the panic on, if it was one; the rest is libFuzzer's progress.
+        if grep -q 'panicked at' "$scratch/log"; then
+            sed -n '/panicked at/,$p' "$scratch/log" | head -n 60 >&2
+        else
+            tail -n 60 "$scratch/log" >&2
+        fi
         for found in "$scratch"/found-*; do
             [ -e "$found" ] || continue
             kept=$artifacts/$target-${found##*/found-}

@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use casemate_launch::Place;
+use casemate_launch::{Cage, Place};
 use casemate_model::{
     Bytes, ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
@@ -90,7 +90,9 @@ impl Service for Agent {
                 work: disks.work.clone(),
                 cgroup: "casemate".to_owned(),
             };
-            Supervisor::create(container, place)
+            let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
+            // The VM's network is the container's: there is nobody else in it.
+            Ok(Supervisor::new(cage.share_network()))
         })?;
         *self.container.borrow_mut() = Some(Guest { supervisor: Rc::new(supervisor), disks: Rc::new(disks) });
         Ok(())

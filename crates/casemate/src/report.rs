@@ -75,8 +75,7 @@ impl CliError {
     }
 
     fn exit_code(&self) -> u8 {
-        let of_class =
-            |error: &CliError| error.classified().map_or(ErrorClass::Internal, Classify::class).exit_code();
+        let of_class = |error: &CliError| error.classified().map_or(ErrorClass::Internal, Classify::class).exit_code();
         match self {
             Self::Run(error) => of_class(error),
             Self::Exec(error) => match of_class(error) {

@@ -40,12 +40,17 @@ impl ShortPath {
 }
 
 impl Container {
-    /// Connects to the container's keeper. On a `LocalSet`.
+    /// Connects to the keeper of a running container. On a `LocalSet`.
     pub async fn keeper(&self) -> Result<KeeperHandle, EngineError> {
-        let not_running = || EngineError::NotRunning { id: self.id.to_string() };
         if !self.state.is_running() {
-            return Err(not_running());
+            return Err(EngineError::NotRunning { id: self.id.to_string() });
         }
+        self.connect().await
+    }
+
+    /// Connects to the container's keeper, whatever it is at.
+    pub(crate) async fn connect(&self) -> Result<KeeperHandle, EngineError> {
+        let not_running = || EngineError::NotRunning { id: self.id.to_string() };
         let connected = match ShortPath::of(&self.paths) {
             Ok(socket) => UnixStream::connect(socket.path()).await,
             Err(error) => Err(error),

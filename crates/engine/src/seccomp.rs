@@ -1,9 +1,8 @@
 //! The seccomp program of a container, compiled once.
 //!
 //! Compiling Docker's profile takes about ten milliseconds, and the result is
-//! the same for all containers with the same capabilities. It is kept in the
-//! run directory, which does not outlive the kernel it was made for; its name
-//! tells what went into it.
+//! the same for all containers with the same capabilities. It is kept beside
+//! the containers; its name tells what went into it.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,10 +15,12 @@ use casemate_seccomp::{KernelVersion, Profile};
 use crate::error::StartError;
 
 /// The program for Docker's default profile.
-pub(crate) fn docker_default(run: &Path, capabilities: Capabilities) -> Result<Seccomp, StartError> {
+pub(crate) fn docker_default(root: &Path, capabilities: Capabilities) -> Result<Seccomp, StartError> {
     let mut hasher = DefaultHasher::new();
-    (casemate_seccomp::DOCKER_DEFAULT, capabilities.bits(), env!("CARGO_PKG_VERSION")).hash(&mut hasher);
-    let path = run.join(format!("seccomp-{:016x}", hasher.finish()));
+    let kernel = rustix::system::uname();
+    (casemate_seccomp::DOCKER_DEFAULT, capabilities.bits(), kernel.release(), env!("CARGO_PKG_VERSION"))
+        .hash(&mut hasher);
+    let path = root.join(format!("seccomp-{:016x}", hasher.finish()));
     match fs::read(&path) {
         Ok(program) => return Ok(Seccomp(program)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

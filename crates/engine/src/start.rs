@@ -136,7 +136,7 @@ impl Engine {
     ) -> Result<Process, StartError> {
         let record = &container.record;
         let capabilities = Capabilities::DOCKER_DEFAULT;
-        let seccomp = crate::seccomp::docker_default(self.layout.run(), capabilities)?;
+        let seccomp = crate::seccomp::docker_default(self.layout.root(), capabilities)?;
         Ok(Process {
             args,
             env: record.env.clone(),

@@ -32,7 +32,7 @@ pub(crate) struct Keeper {
     /// even if their caller goes away: half a start cannot be given up.
     changing: Mutex<()>,
     exited: watch::Sender<Option<Exited>>,
-    /// Set when nothing is left but the run directory.
+    /// Set when nothing is left.
     gone: watch::Sender<bool>,
     /// Set when whoever still reads output is to be left behind.
     abandoned: watch::Sender<bool>,
@@ -230,12 +230,19 @@ impl Keeper {
     /// Ends the container and the keeper, whatever is still to be read.
     pub(crate) async fn shut_down(&self) -> Result<(), Failure> {
         self.abandoned.send_replace(true);
-        let prepared = match &*self.phase.borrow() {
-            Phase::Created(prepared) | Phase::Running(prepared) => Some(Rc::clone(prepared)),
-            _ => None,
+        let _changing = self.changing.lock().await;
+        let (prepared, running) = match &*self.phase.borrow() {
+            Phase::New => (None, false),
+            Phase::Created(prepared) => (Some(Rc::clone(prepared)), false),
+            Phase::Running(prepared) => (Some(Rc::clone(prepared)), true),
+            Phase::Ended => return Ok(()),
         };
         if let Some(prepared) = prepared {
             prepared.backend.destroy(false).await?;
+        }
+        // One that ran is seen through to its end by its own task.
+        if !running {
+            self.end();
         }
         Ok(())
     }
@@ -266,12 +273,14 @@ impl Keeper {
         if self.auto_remove {
             remove_dir(&self.paths.dir);
         }
+        self.remove_run_dir();
         self.gone.send_replace(true);
     }
 
-    /// The last act: whatever exists of a container, its lock does, so the
-    /// lock's file goes last.
-    pub(crate) fn remove_run_dir(&self) {
+    /// Whatever else exists of a running container, its lock does: the lock's
+    /// file goes last. Clients are told the end after that, so that none of them
+    /// finds anything left.
+    fn remove_run_dir(&self) {
         let lock = self.paths.keeper_lock();
         let entries = fs::read_dir(&self.paths.run).into_iter().flatten().flatten();
         for path in entries.map(|entry| entry.path()).filter(|path| *path != lock) {

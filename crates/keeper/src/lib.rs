@@ -90,7 +90,6 @@ async fn keep(settings: Settings) -> io::Result<()> {
     if tokio::time::timeout(LAST_ANSWERS, answered).await.is_err() {
         tracing::warn!("a client did not take its last answers");
     }
-    keeper.remove_run_dir();
     drop(lock);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use casemate_launch::Place;
+use casemate_launch::{Cage, Place};
 use casemate_model::{Container, ErrorClass, ExecId, Failure, Process};
 use casemate_record::ContainerPaths;
 use casemate_supervisor::{Supervisor, make_writable_layer};
@@ -19,7 +19,8 @@ pub(crate) fn create(
     make_writable_layer(&upper, &work, topmost)
         .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot make {}: {error}", upper.display())))?;
     let place = Place { dir: paths.run.clone(), lowers, upper, work, cgroup: paths.cgroup() };
-    Supervisor::create(container, place).map(Rc::new)
+    let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
+    Ok(Rc::new(Supervisor::new(cage)))
 }
 
 pub(crate) async fn exec(supervisor: &Rc<Supervisor>, process: &Process) -> Result<ExecId, Failure> {

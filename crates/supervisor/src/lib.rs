@@ -20,10 +20,8 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use casemate_launch::{Cage, Place};
-use casemate_model::{
-    Container, ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize,
-};
+use casemate_launch::Cage;
+use casemate_model::{ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize};
 use casemate_wire::{ContainerProcess, Stats};
 
 pub use fd::{FdStream, watch};
@@ -48,10 +46,9 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Makes the container's control group; starts nothing.
-    pub fn create(container: Container, place: Place) -> Result<Self, Failure> {
-        let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
-        Ok(Self { cage, processes: RefCell::default(), ended_execs: RefCell::default(), started: Cell::new(false) })
+    /// Looks after a container that is prepared and has not been started.
+    pub fn new(cage: Cage) -> Self {
+        Self { cage, processes: RefCell::default(), ended_execs: RefCell::default(), started: Cell::new(false) }
     }
 
     /// Starts the init and returns its pid on this kernel. Once.

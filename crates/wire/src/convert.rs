@@ -364,7 +364,8 @@ fn extent((offset, length): (u64, u64)) -> Result<Extent, InvalidMessage> {
 
 impl From<&Container> for written::Container {
     fn from(container: &Container) -> Self {
-        let Container { id, hostname, init, read_only, ephemeral, etc, limits, masked_paths, readonly_paths } = container;
+        let Container { id, hostname, init, read_only, ephemeral, etc, limits, masked_paths, readonly_paths } =
+            container;
         let EtcFiles { hosts, hostname: etc_hostname, resolv_conf } = etc;
         let Limits { memory, cpus, pids, shm_size } = limits;
         Self {
