@@ -112,7 +112,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
+#[command(disable_help_flag = true, override_usage = "casemate run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
 pub(crate) struct RunArgs {
     /// Container isolation: process or hyperv
     #[arg(long, value_parser = isolation, value_name = "NAME")]
@@ -165,11 +165,10 @@ pub(crate) struct RunArgs {
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
-    /// Image to run
-    pub(crate) image: String,
-    /// Command and arguments [default: the image's]
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<String>,
+    /// Image to run, and the command and its arguments [default: the image's]
+    // One list: whatever follows the image is the command's, flags too.
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE")]
+    pub(crate) image_and_command: Vec<String>,
 }
 
 /// `--isolation default` is the same as no `--isolation`.
@@ -181,6 +180,7 @@ fn isolation(text: &str) -> Result<OrDefault, casemate_model::UnknownIsolation> 
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "casemate exec [OPTIONS] CONTAINER COMMAND [ARG]...")]
 pub(crate) struct ExecArgs {
     /// Keep STDIN open
     #[arg(short, long)]
@@ -197,9 +197,10 @@ pub(crate) struct ExecArgs {
     /// User name or UID (USER[:GROUP])
     #[arg(short, long)]
     pub(crate) user: Option<String>,
-    pub(crate) container: String,
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-    pub(crate) command: Vec<String>,
+    /// Container to run in, and the command and its arguments
+    // One list: whatever follows the container is the command's, flags too.
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_name = "CONTAINER")]
+    pub(crate) container_and_command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

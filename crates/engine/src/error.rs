@@ -204,6 +204,10 @@ pub enum RemoveError {
     Kill { name: String, source: EngineError },
     #[error("cannot remove {path}")]
     Delete { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Find(FindError),
+    #[error("cannot free the layers of the container's image")]
+    Layers(#[source] image::RemoveError),
 }
 
 impl Classify for RemoveError {
@@ -212,6 +216,8 @@ impl Classify for RemoveError {
             Self::Running { .. } => ErrorClass::Conflict,
             Self::Kill { source, .. } => source.class(),
             Self::Delete { .. } => ErrorClass::Internal,
+            Self::Find(error) => error.class(),
+            Self::Layers(error) => error.class(),
         }
     }
 }

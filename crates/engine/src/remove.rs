@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 
+use casemate_model::{Classify, Digest, ErrorClass};
+
 use crate::Engine;
 use crate::container::Container;
 use crate::error::{EngineError, RemoveError};
@@ -20,10 +22,23 @@ impl Engine {
         }
         match fs::remove_dir_all(&container.paths.dir) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(RemoveError::Delete { path: container.paths.dir.clone(), source })
+                return Err(RemoveError::Delete { path: container.paths.dir.clone(), source });
             }
-            _ => Ok(()),
+            _ => {}
         }
+        self.free_layers(container)
+    }
+
+    /// An image that was removed while this container stood on it left its
+    /// layers behind.
+    fn free_layers(&self, container: &Container) -> Result<(), RemoveError> {
+        match self.images.resolve(&container.record.image.id) {
+            Err(error) if error.class() == ErrorClass::NotFound => {}
+            _ => return Ok(()),
+        }
+        let containers = self.containers().map_err(RemoveError::Find)?;
+        let in_use = |layer: &Digest| containers.iter().any(|other| other.layers.contains(layer));
+        self.images.sweep(&in_use).map_err(RemoveError::Layers)
     }
 }
 

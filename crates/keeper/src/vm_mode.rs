@@ -44,17 +44,17 @@ pub(crate) struct VmMode {
 impl VmMode {
     pub(crate) async fn start(&self, timeline: &Timeline) -> Result<u32, Failure> {
         let from = Instant::now();
-        let started = self.answered(self.client.start()).await?;
+        let started = self.ending.answered(self.client.start()).await?;
         timeline.guest_steps(from, started.timeline);
         Ok(self.pid)
     }
 
     pub(crate) async fn exec(&self, process: &Process) -> Result<ExecId, Failure> {
-        self.answered(self.client.exec(process)).await
+        self.ending.answered(self.client.exec(process)).await
     }
 
     pub(crate) async fn signal(&self, process: &ProcessRef, signal: Signal) -> Result<(), Failure> {
-        let sent = self.answered(self.client.signal(process, signal));
+        let sent = self.ending.answered(self.client.signal(process, signal));
         if signal != Signal::KILL || *process != ProcessRef::Init {
             return sent.await;
         }
@@ -68,7 +68,7 @@ impl VmMode {
     }
 
     pub(crate) async fn resize(&self, process: &ProcessRef, size: TerminalSize) -> Result<(), Failure> {
-        self.answered(self.client.resize(process, size)).await
+        self.ending.answered(self.client.resize(process, size)).await
     }
 
     pub(crate) async fn wait(&self, process: &ProcessRef) -> Result<Exited, Failure> {
@@ -83,19 +83,19 @@ impl VmMode {
     }
 
     pub(crate) async fn stdin(&self, process: &ProcessRef) -> Result<Stream, Failure> {
-        self.answered(self.client.stdin(process)).await
+        self.ending.answered(self.client.stdin(process)).await
     }
 
     pub(crate) async fn output(&self, process: &ProcessRef, stream: OutputStream) -> Result<Stream, Failure> {
-        self.answered(self.client.output(process, stream)).await
+        self.ending.answered(self.client.output(process, stream)).await
     }
 
     pub(crate) async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
-        self.answered(self.client.processes()).await
+        self.ending.answered(self.client.processes()).await
     }
 
     pub(crate) async fn stats(&self) -> Result<Stats, Failure> {
-        self.answered(self.client.stats()).await
+        self.ending.answered(self.client.stats()).await
     }
 
     pub(crate) fn record(&self) -> VmRecord {
@@ -118,16 +118,5 @@ impl VmMode {
         self.ending.ended().await;
         self.watchers.borrow_mut().abort_all();
         self.cgroup.destroy().map_err(|error| Failure::from_error(&error))
-    }
-
-    /// The answer, or why the VM has none.
-    async fn answered<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, Failure> {
-        match call.await {
-            Ok(answer) => Ok(answer),
-            Err(CallError::Lost(_) | CallError::Frame(casemate_wire::frame::FrameError::Io(_))) => {
-                Err(self.ending.failure().await)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 }

@@ -125,8 +125,8 @@ impl From<WaitIdStatus> for End {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.end {
-            End::Code(code) => write!(f, "ended with code {code}")?,
-            End::Signal(signal) => write!(f, "was ended by signal {signal}")?,
+            End::Code(code) => write!(f, "exited with code {code}")?,
+            End::Signal(signal) => write!(f, "was killed by signal {signal}")?,
         }
         match self.messages.lines().last() {
             Some(message) => write!(f, ": {message}"),

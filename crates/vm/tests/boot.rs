@@ -477,7 +477,7 @@ fn failures_are_told_and_leave_nothing(bed: &Bed) {
     let (ended, _) = Guest::new(not_a_kernel.unwrap()).end();
     assert_eq!(ended.end, End::Code(1));
     assert!(!ended.messages.is_empty());
-    assert!(ended.to_string().starts_with("ended with code 1: qemu"), "{ended}");
+    assert!(ended.to_string().starts_with("exited with code 1: qemu"), "{ended}");
 
     assert_eq!(descriptors(), before);
 }

@@ -12,7 +12,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +27,11 @@ const MAX_STREAMS: usize = 256;
 /// What all streams of a connection may have buffered together, in bytes: the
 /// least that yamux allows for that many streams.
 pub const MAX_WINDOWS: usize = MAX_STREAMS * 256 * 1024;
+
+/// Turns of the task in which a connection that is to be closed has nothing
+/// left to send. The multiplexer looks at its streams a few at a time, and may
+/// need more than one turn to have seen them all.
+const QUIET_TURNS: u32 = 4;
 
 /// Of the streams, how many this side opens at most; the rest is room for
 /// those that are closed here and not yet over there.
@@ -94,7 +99,7 @@ where
     let (accepted, streams) = mpsc::channel(MAX_STREAMS);
     let (lost_sender, lost) = watch::channel(None);
     let (open, dropped) = oneshot::channel();
-    let driver = Driver { connection, open_requests, opening: None, accepted, dropped, side };
+    let driver = Driver { connection, open_requests, opening: None, accepted, dropped, side, closing: Closing::No };
     tokio::task::spawn_local(async move {
         let reason = driver.run().await;
         lost_sender.send_replace(Some(reason));
@@ -156,6 +161,16 @@ struct Driver<T> {
     accepted: mpsc::Sender<yamux::Stream>,
     dropped: oneshot::Receiver<()>,
     side: Side,
+    closing: Closing,
+}
+
+/// What is still to do before an answerer's connection is closed: the streams'
+/// last frames are taken over in the turn after the one that wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    No,
+    /// So many turns with nothing left to do.
+    After(u32),
 }
 
 impl<T: futures::AsyncRead + futures::AsyncWrite + Unpin> Driver<T> {
@@ -167,8 +182,11 @@ impl<T: futures::AsyncRead + futures::AsyncWrite + Unpin> Driver<T> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Lost> {
-        if self.side == Side::Answerer && Pin::new(&mut self.dropped).poll(context).is_ready() {
-            return Poll::Ready(Lost::Closed);
+        if self.side == Side::Answerer
+            && self.closing == Closing::No
+            && Pin::new(&mut self.dropped).poll(context).is_ready()
+        {
+            self.closing = Closing::After(QUIET_TURNS);
         }
         loop {
             if self.opening.is_none() {
@@ -192,7 +210,17 @@ impl<T: futures::AsyncRead + futures::AsyncWrite + Unpin> Driver<T> {
                     Poll::Pending => {}
                 }
             }
-            match ready!(self.connection.poll_next_inbound(context)) {
+            let next = match (self.connection.poll_next_inbound(context), self.closing) {
+                (Poll::Ready(next), _) => next,
+                (Poll::Pending, Closing::No) => return Poll::Pending,
+                (Poll::Pending, Closing::After(0)) => return Poll::Ready(Lost::Closed),
+                (Poll::Pending, Closing::After(turns)) => {
+                    self.closing = Closing::After(turns - 1);
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            };
+            match next {
                 // Nobody accepts any more, or the queue is full of streams that
                 // nobody took: dropping the stream resets it.
                 Some(Ok(stream)) => drop(self.accepted.try_send(stream)),

@@ -15,10 +15,12 @@ pub(crate) async fn run(engine: &Engine, args: ExecArgs) -> Result<ExitCode, Cli
     if args.tty && args.interactive && !terminal::stdin_is_terminal() {
         return Err(CliError::NotATerminal);
     }
-    let container = engine.find(&args.container)?;
+    let mut container_and_command = args.container_and_command.into_iter();
+    // The grammar has two at least.
+    let container = engine.find(&container_and_command.next().unwrap_or_default())?;
     let keeper = container.keeper().await?;
     let size = args.tty.then(|| terminal::size().unwrap_or(TerminalSize { rows: 0, columns: 0 }));
-    let mut process: Process = engine.process(&container, args.command, size)?;
+    let mut process: Process = engine.process(&container, container_and_command.collect(), size)?;
     process.stdin = args.interactive;
     process.env.extend(args.env.into_iter().filter_map(from_here));
     if args.tty {

@@ -65,11 +65,13 @@ fn refused(failure: Failure) -> CliError {
 }
 
 fn request(args: RunArgs) -> CreateRequest {
+    let mut image_and_command = args.image_and_command.into_iter();
     CreateRequest {
-        image: args.image,
+        // The grammar has one at least.
+        image: image_and_command.next().unwrap_or_default(),
         name: args.name,
         isolation: args.isolation.and_then(|OrDefault(isolation)| isolation),
-        command: args.command,
+        command: image_and_command.collect(),
         entrypoint: args.entrypoint,
         env: args.env.into_iter().filter_map(from_here).collect(),
         working_dir: args.workdir,

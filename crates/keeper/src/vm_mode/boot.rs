@@ -12,7 +12,7 @@ use casemate_model::{Bytes, Classify, Container, ErrorClass, Failure, Limits, Na
 use casemate_record::VmRecord;
 use casemate_supervisor::FdStream;
 use casemate_vm::{Detected, Disks, HostCapacity, Jail, Machine, Qemu, Running, ScratchImage, TscKhz, VmSize};
-use casemate_wire::{Client, Create, Extent, GuestPlace, Place, VmPlace};
+use casemate_wire::{Client, Create, Extent, GuestPlace, HelloError, Place, VmPlace};
 use rand::RngCore;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -195,6 +195,8 @@ async fn prepare(
     };
     let client = match connected {
         Ok(Ok(client)) => client,
+        // How the VM ended says more than that its channel did.
+        Ok(Err(HelloError::Io(_))) => return Err(ending.failure().await),
         Ok(Err(error)) => {
             ending.end(&casemate_model::chain(&error));
             return Err(ending.failure().await);
@@ -214,12 +216,11 @@ async fn prepare(
         GuestPlace { layers: extents, time_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX), entropy };
     let create = Create { container, place: Place::Guest(place) };
     let answers = async {
-        client.create(&create).await?;
-        client.facts().await
+        ending.answered(client.create(&create)).await?;
+        ending.answered(client.facts()).await
     };
     let facts = match tokio::time::timeout(boot_timeout, answers).await {
-        Ok(Ok(facts)) => facts,
-        Ok(Err(error)) => return Err(error.into()),
+        Ok(facts) => facts?,
         Err(_) => {
             ending.end(&format!("the guest's agent did not answer within {} ms", boot_timeout.as_millis()));
             return Err(ending.failure().await);

@@ -8,13 +8,17 @@ use std::time::Duration;
 use casemate_model::{ErrorClass, Failure};
 use casemate_supervisor::FdStream;
 use casemate_vm::{ConsoleTail, Ended, Vm};
-use casemate_wire::{Client, Lost};
+use casemate_wire::frame::FrameError;
+use casemate_wire::{CallError, Client, Lost};
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
 /// Of the console: what a kernel's panic and its call trace take.
 const CONSOLE_TAIL: usize = 16 << 10;
 const CONSOLE_LINES: usize = 12;
+
+/// What Linux begins a panic with.
+const PANIC: &str = "Kernel panic";
 
 /// A VM process on its way out is waited for this long, to learn why it went.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -95,13 +99,27 @@ impl Ending {
         Failure::new(ErrorClass::Unavailable, format!("{reason}; the console's last lines:\n{console}"))
     }
 
+    /// The agent's answer, or why the VM has none.
+    pub(crate) async fn answered<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, Failure> {
+        match call.await {
+            Ok(answer) => Ok(answer),
+            Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_))) => Err(self.failure().await),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The last lines; of a panic those that led to it, not its trace.
     fn console_lines(&self) -> String {
-        self.console.borrow().last_lines(CONSOLE_LINES)
+        let all = self.console.borrow().last_lines(usize::MAX);
+        let lines: Vec<&str> = all.lines().collect();
+        let panic = lines.iter().rposition(|line| line.contains(PANIC));
+        let end = panic.map_or(lines.len(), |at| at + 1);
+        lines[end.saturating_sub(CONSOLE_LINES)..end].join("\n")
     }
 }
 
 fn panic_line(console: &str) -> Option<&str> {
-    let at = console.rfind("Kernel panic")?;
+    let at = console.rfind(PANIC)?;
     console[at..].lines().next()
 }
 
