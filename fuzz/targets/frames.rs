@@ -7,7 +7,7 @@ fuzz_target!(init: seeds::assert_fresh(), |data: &[u8]| frames::check(data));
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     // One in four is libFuzzer's own, which knows no JSON.
-    let changed = if seed % 4 == 0 { None } else { mutate::message(&data[..size], seed) };
+    let changed = if seed.is_multiple_of(4) { None } else { mutate::message(&data[..size], seed) };
     match changed {
         Some(message) if message.len() <= max_size => {
             data[..message.len()].copy_from_slice(&message);

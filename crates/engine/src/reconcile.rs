@@ -58,7 +58,9 @@ impl Engine {
             Err(source) => return Err(OpenError::Lock { path: lock_path, source }),
         };
         if let Err(error) = casemate_launch::destroy_leftovers(&paths.cgroup(), &paths.run) {
+            // Its directory stays, so that the next command tries again.
             tracing::warn!(container = %id.short(), error = casemate_model::chain(&error), "leftovers");
+            return Ok(());
         }
         match self.container(id) {
             Ok(container) if container.record.auto_remove => remove_dir(&paths.dir)?,

@@ -215,6 +215,7 @@ impl Keeper {
     /// The engine that made the container is gone: what was not started by
     /// then never will be.
     pub(crate) async fn creator_gone(&self) {
+        self.give_up_start().await;
         let _changing = self.changing.lock().await;
         let abandoned = match &*self.phase.borrow() {
             Phase::New => None,
@@ -230,6 +231,7 @@ impl Keeper {
     /// Ends the container and the keeper, whatever is still to be read.
     pub(crate) async fn shut_down(&self) -> Result<(), Failure> {
         self.abandoned.send_replace(true);
+        self.give_up_start().await;
         let _changing = self.changing.lock().await;
         let (prepared, running) = match &*self.phase.borrow() {
             Phase::New => (None, false),
@@ -237,14 +239,27 @@ impl Keeper {
             Phase::Running(prepared) => (Some(Rc::clone(prepared)), true),
             Phase::Ended => return Ok(()),
         };
-        if let Some(prepared) = prepared {
-            prepared.backend.destroy(false).await?;
-        }
+        let destroyed = match prepared {
+            Some(prepared) => prepared.backend.destroy(false).await,
+            None => Ok(()),
+        };
         // One that ran is seen through to its end by its own task.
         if !running {
             self.end();
         }
-        Ok(())
+        destroyed
+    }
+
+    /// A guest may never answer a start that is under way; without its VM the
+    /// start fails and is over.
+    async fn give_up_start(&self) {
+        let starting = match &*self.phase.borrow() {
+            Phase::Created(prepared) if self.changing.try_lock().is_err() => Some(Rc::clone(prepared)),
+            _ => None,
+        };
+        if let Some(prepared) = starting {
+            self.destroy(&prepared.backend, false).await;
+        }
     }
 
     pub(crate) fn running(&self) -> Result<Rc<Prepared>, Failure> {

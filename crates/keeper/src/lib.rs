@@ -78,8 +78,14 @@ async fn keep(settings: Settings) -> io::Result<()> {
     loop {
         tokio::select! {
             connection = listener.accept() => {
-                let (stream, _) = connection?;
-                connections.spawn_local(serve(Rc::clone(&keeper), stream));
+                match connection {
+                    Ok((stream, _)) => drop(connections.spawn_local(serve(Rc::clone(&keeper), stream))),
+                    Err(error) => {
+                        // Out of descriptors, most likely: the container goes on.
+                        tracing::warn!(%error, "client not accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
             }
             Some(_) = connections.join_next() => {}
             () = keeper.gone() => break,
@@ -93,6 +99,9 @@ async fn keep(settings: Settings) -> io::Result<()> {
     drop(lock);
     Ok(())
 }
+
+/// Gives those who hold descriptors time to let go of them.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// All that is left to send by then are exit codes.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);

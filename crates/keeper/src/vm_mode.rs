@@ -58,8 +58,13 @@ impl VmMode {
         if signal != Signal::KILL || *process != ProcessRef::Init {
             return sent.await;
         }
-        match tokio::time::timeout(KILL_DEADLINE, sent).await {
-            Ok(sent) => sent,
+        // A guest that says it has passed the kill on has still to show it.
+        let killed = async {
+            sent.await?;
+            self.wait(process).await.map(drop)
+        };
+        match tokio::time::timeout(KILL_DEADLINE, killed).await {
+            Ok(killed) => killed,
             Err(_) => {
                 self.ending.end("the guest did not pass on the kill");
                 Ok(())

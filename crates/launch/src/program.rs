@@ -28,7 +28,8 @@ pub fn is_program_protected() -> Result<bool, LaunchError> {
 }
 
 /// Executes this program again with the same environment, from a detached
-/// read-only mount of its file, unless it runs from one already.
+/// read-only mount of its file, unless it runs from one already. Of its
+/// descriptors the standard ones remain.
 ///
 /// To be called first thing in `main`, with the program's own arguments.
 /// Afterwards `/proc/self/exe` names no path, and the process's short name is
@@ -42,6 +43,8 @@ pub fn protect_program(args: impl IntoIterator<Item = OsString>) -> Result<(), L
     let file = open_tree(CWD, SELF, flags).map_err(failed())?;
     sys::make_mount_read_only(file.as_fd()).map_err(failed())?;
     let argv: Result<Vec<CString>, _> = args.into_iter().map(|arg| CString::new(arg.into_vec())).collect();
+    // What the caller's caller left open is not this program's to hold.
+    sys::close_others_on_exec().map_err(failed())?;
     let argv = argv.map_err(|_| LaunchError::NulByte { what: "an argument".to_owned() })?;
     Err(failed()(sys::execute_file(file.as_fd(), &argv)))
 }

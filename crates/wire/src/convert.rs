@@ -358,7 +358,8 @@ impl TryFrom<written::Place> for Place {
 }
 
 fn extent((offset, length): (u64, u64)) -> Result<Extent, InvalidMessage> {
-    let in_sectors = offset % 512 == 0 && length % 512 == 0 && length > 0 && offset.checked_add(length).is_some();
+    let in_sectors =
+        offset.is_multiple_of(512) && length.is_multiple_of(512) && length > 0 && offset.checked_add(length).is_some();
     if in_sectors { Ok(Extent { offset, length }) } else { Err(InvalidMessage::Extent { offset, length }) }
 }
 
@@ -523,7 +524,7 @@ fn to_hex(bytes: &[u8]) -> String {
 /// A whole number of eight-byte instructions, at most the kernel's 4096.
 fn from_hex(text: &str) -> Result<Vec<u8>, InvalidMessage> {
     let bytes = text.as_bytes();
-    if bytes.len() % 16 != 0 || bytes.len() > 4096 * 16 {
+    if !bytes.len().is_multiple_of(16) || bytes.len() > 4096 * 16 {
         return Err(InvalidMessage::Seccomp);
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|n| n as u8).ok_or(InvalidMessage::Seccomp);

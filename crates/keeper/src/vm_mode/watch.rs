@@ -23,6 +23,10 @@ const PANIC: &str = "Kernel panic";
 /// A VM process on its way out is waited for this long, to learn why it went.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// What an agent is asked takes milliseconds; the longest is the start of a
+/// process, which has 60 seconds in the guest itself.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
+
 /// How a VM ends: asked to, or found out.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -101,11 +105,14 @@ impl Ending {
 
     /// The agent's answer, or why the VM has none.
     pub(crate) async fn answered<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, Failure> {
-        match call.await {
-            Ok(answer) => Ok(answer),
-            Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_))) => Err(self.failure().await),
-            Err(error) => Err(error.into()),
+        match tokio::time::timeout(ANSWER_DEADLINE, call).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(CallError::Refused(failure))) => return Err(failure),
+            Ok(Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_)))) => {}
+            Ok(Err(error)) => self.end(&format!("the guest broke the protocol: {}", casemate_model::chain(&error))),
+            Err(_) => self.end(&format!("the guest did not answer for {} s", ANSWER_DEADLINE.as_secs())),
         }
+        Err(self.failure().await)
     }
 
     /// The last lines; of a panic those that led to it, not its trace.
@@ -165,9 +172,14 @@ pub(crate) async fn health(ending: Rc<Ending>, client: Client, deadline: Duratio
     loop {
         tokio::time::sleep(deadline / 3).await;
         match tokio::time::timeout(deadline, client.facts()).await {
-            Ok(Ok(_)) => {}
+            // An agent that cannot say is one that answers.
+            Ok(Ok(_) | Err(CallError::Refused(_))) => {}
             // The connection's watcher says why.
-            Ok(Err(_)) => return,
+            Ok(Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_)))) => return,
+            Ok(Err(error)) => {
+                ending.end(&format!("the guest broke the protocol: {}", casemate_model::chain(&error)));
+                return;
+            }
             Err(_) => {
                 ending.end(&format!("the guest's agent did not answer for {} ms", deadline.as_millis()));
                 return;
