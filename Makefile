@@ -21,7 +21,8 @@ packages:
 # Static, and at a fixed address: a start executes these programs twice, and it costs the fewest instructions that way.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
 export LIBSECCOMP_LINK_TYPE := static
-export LIBSECCOMP_LIB_PATH := /usr/lib/$(shell gcc -print-multiarch 2>/dev/null)
+# Asked for when it is needed: the compiler may only just have been installed.
+export LIBSECCOMP_LIB_PATH = /usr/lib/$(shell gcc -print-multiarch)
 
 casemate: packages
 	$(CARGO) rustc --release --locked -p casemate -- $(STATIC)

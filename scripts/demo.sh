@@ -7,12 +7,14 @@ marker=casemate-demo-$$
 "$casemate" doctor
 
 echo
-echo '$ casemate run --rm --isolation hyperv busybox uname -r'
-vm_kernel=$("$casemate" run --rm --isolation hyperv busybox uname -r)
-vm_boot_id=$("$casemate" run --rm --isolation hyperv busybox cat /proc/sys/kernel/random/boot_id)
-printf '%-12s %-40s %s\n' '' 'kernel' 'boot id'
-printf '%-12s %-40s %s\n' 'host' "$(uname -r)" "$(cat /proc/sys/kernel/random/boot_id)"
-printf '%-12s %-40s %s\n' 'container' "$vm_kernel" "$vm_boot_id"
+echo '$ casemate run --rm --isolation hyperv busybox sh -c "uname -r; cat /proc/sys/kernel/random/boot_id"'
+"$casemate" run --rm --isolation hyperv busybox sh -c 'uname -r; cat /proc/sys/kernel/random/boot_id' | {
+    read -r vm_kernel
+    read -r vm_boot_id
+    printf '  %-10s %-28s %s\n' '' 'kernel' 'boot id'
+    printf '  %-10s %-28s %s\n' 'host' "$(uname -r)" "$(cat /proc/sys/kernel/random/boot_id)"
+    printf '  %-10s %-28s %s\n' 'container' "$vm_kernel" "$vm_boot_id"
+}
 
 echo
 for isolation in process hyperv; do
@@ -21,6 +23,6 @@ for isolation in process hyperv; do
     echo "\$ casemate run -d --name $name --isolation $isolation busybox sleep 1000"
     found=$(grep -lsa "MARKER=$marker" /proc/[0-9]*/environ | wc -l)
     echo "  host processes that carry the container's environment: $found"
-    "$casemate" top --host "$name" | sed 's/^/  /'
+    "$casemate" top --host "$name" | cut -c 1-110 | sed 's/^/  /'
     "$casemate" rm -f "$name" >/dev/null
 done
