@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use casemate_record::ContainerPaths;
-use casemate_wire::Client;
+use casemate_wire::{Client, HelloError};
 use rustix::fs::{Mode, OFlags, open};
 use tokio::net::UnixStream;
 
@@ -60,7 +60,12 @@ impl Container {
             Err(_) if !self.has_keeper() => return Err(not_running()),
             Err(error) => return Err(EngineError::Connect(error)),
         };
-        let client = Client::connect(stream).await.map_err(EngineError::Hello)?;
+        let client = match Client::connect(stream).await {
+            Ok(client) => client,
+            // It ended before it took the connection.
+            Err(HelloError::Io(_)) => return Err(not_running()),
+            Err(error) => return Err(EngineError::Hello(error)),
+        };
         Ok(KeeperHandle { client })
     }
 }

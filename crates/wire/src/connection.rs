@@ -5,17 +5,23 @@
 //! opens streams has dropped its last [`Opener`]. How it ended is kept for
 //! whoever asks with [`Opener::lost`].
 //!
-//! Memory is bounded on both sides: a stream that nobody reads holds at most
-//! its window, the windows of one connection together [`MAX_WINDOWS`], and the
-//! sender of a stream waits while its window is full.
+//! What is held is bounded on both sides: a stream that nobody reads holds at
+//! most its window of bytes, the windows of one connection together
+//! [`MAX_WINDOWS`], and the sender of a stream waits while its window is full.
+//! The multiplexer keeps each frame apart, though: a peer that sends single
+//! bytes makes a byte cost some sixty (16.5 MiB for a window). Only streams that
+//! this side has opened and does not read count.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::poll_fn;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use yamux::{ConnectionError, Mode};
@@ -32,6 +38,11 @@ pub const MAX_WINDOWS: usize = MAX_STREAMS * 256 * 1024;
 /// left to send. The multiplexer looks at its streams a few at a time, and may
 /// need more than one turn to have seen them all.
 const QUIET_TURNS: u32 = 4;
+
+/// How long an answerer that has said goodbye waits for the other side to go.
+/// A caller whose writes fail while the last answers are on their way would not
+/// read them any more.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Of the streams, how many this side opens at most; the rest is room for
 /// those that are closed here and not yet over there.
@@ -94,7 +105,8 @@ where
         Side::Caller => Mode::Client,
         Side::Answerer => Mode::Server,
     };
-    let connection = yamux::Connection::new(io.compat(), config, mode);
+    let pipe = Pipe(Rc::new(RefCell::new(io)));
+    let connection = yamux::Connection::new(pipe.clone().compat(), config, mode);
     let (requests, open_requests) = mpsc::channel(16);
     let (accepted, streams) = mpsc::channel(MAX_STREAMS);
     let (lost_sender, lost) = watch::channel(None);
@@ -102,6 +114,10 @@ where
     let driver = Driver { connection, open_requests, opening: None, accepted, dropped, side, closing: Closing::No };
     tokio::task::spawn_local(async move {
         let reason = driver.run().await;
+        if side == Side::Answerer {
+            // Until then the pipe takes what the other side still writes.
+            let _ = tokio::time::timeout(LINGER, drained(pipe)).await;
+        }
         lost_sender.send_replace(Some(reason));
     });
     let places = Arc::new(Semaphore::new(MAX_OPENED));
@@ -145,6 +161,41 @@ impl Incoming {
         drop(self);
         wait_lost(lost).await
     }
+}
+
+/// The byte pipe, beyond its multiplexer's life.
+struct Pipe<T>(Rc<RefCell<T>>);
+
+impl<T> Clone for Pipe<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Pipe<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Pipe<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+/// Reads and forgets, until the other side has closed.
+async fn drained<T: AsyncRead + Unpin>(mut pipe: Pipe<T>) {
+    let mut chunk = [0; 4096];
+    while let Ok(1..) = pipe.read(&mut chunk).await {}
 }
 
 async fn wait_lost(mut lost: watch::Receiver<Option<Lost>>) -> Lost {

@@ -9,8 +9,11 @@ const MEMORY_LIMIT: &str =
 const CPU_LIMIT: &str = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || \
     echo $(cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us) $(cat /sys/fs/cgroup/cpu/cpu.cfs_period_us)";
 
-/// A program for awk that takes more and more, a quarter of a MiB at a time: at
-/// once, the kernel would refuse it what it does not have.
+/// For dd: a buffer beyond a limit of 64 MiB, and not beyond all that the VM for
+/// it has, which its kernel would refuse at once.
+const TOO_MUCH: &str = "bs=100M";
+
+/// A program for awk that takes more and more, a quarter of a MiB at a time.
 const HOG: &str = r#"BEGIN { for (i = 0; ; i++) a[i] = sprintf("%262144s", i) }"#;
 
 const MIB: u64 = 1 << 20;
@@ -27,14 +30,15 @@ both_modes! {
     }
 
     fn beyond_it_the_container_is_killed_and_says_so(engine: &Engine) {
-        engine.run(&["--name", "fat", "-m", "64m", "busybox", "awk", HOG]).exits(137);
+        let args = ["--name", "fat", "-m", "64m", "busybox", "dd", "if=/dev/zero", "of=/dev/null", TOO_MUCH, "count=1"];
+        engine.run(&args).exits(137);
         let state = engine.container("fat").state();
         assert_eq!((&state["OOMKilled"], &state["ExitCode"]), (&json!(true), &json!(137)), "{state}");
     }
 
     /// The container's first process lives on.
     fn a_child_can_be_killed_alone(engine: &Engine) {
-        let script = format!("awk '{HOG}'; echo child: $?");
+        let script = format!("dd if=/dev/zero of=/dev/null {TOO_MUCH} count=1; echo child: $?");
         engine.script(&["-m", "64m"], &script).ok().prints("child: 137\n");
     }
 
