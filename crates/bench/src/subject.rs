@@ -61,7 +61,8 @@ impl Rounds<'_> {
     pub(crate) fn once(&self, subject: &mut Subject<'_>) -> Result<Times, BenchError> {
         self.interrupt.check()?;
         std::thread::sleep(self.pause);
-        (subject.take)()
+        // Ctrl-C at a terminal reaches the subject too, which then fails.
+        (subject.take)().map_err(|error| self.interrupt.check().err().unwrap_or(error))
     }
 
     fn show(&self, title: &str, round: usize) {

@@ -206,6 +206,8 @@ pub enum RemoveError {
     Delete { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Find(FindError),
+    #[error("cannot clear up after the container's keeper")]
+    Leftovers(#[source] OpenError),
     #[error("cannot free the layers of the container's image")]
     Layers(#[source] image::RemoveError),
 }
@@ -217,6 +219,7 @@ impl Classify for RemoveError {
             Self::Kill { source, .. } => source.class(),
             Self::Delete { .. } => ErrorClass::Internal,
             Self::Find(error) => error.class(),
+            Self::Leftovers(error) => error.class(),
             Self::Layers(error) => error.class(),
         }
     }

@@ -36,10 +36,11 @@ impl Engine {
         Ok(())
     }
 
-    fn reconcile_one(&self, id: &ContainerId) -> Result<(), OpenError> {
+    /// The same for one container; nothing to do while its keeper lives.
+    pub(crate) fn reconcile_one(&self, id: &ContainerId) -> Result<(), OpenError> {
         let paths = self.layout.container(id);
         let lock_path = paths.keeper_lock();
-        if lock::is_held(&lock_path) {
+        if !paths.run.exists() || lock::is_held(&lock_path) {
             return Ok(());
         }
         // Not while a container is being made: its lock comes a moment after

@@ -20,6 +20,8 @@ impl Engine {
             }
             shut_down(container).await?;
         }
+        // Of a keeper that was killed after this command's beginning.
+        self.reconcile_one(&container.id).map_err(RemoveError::Leftovers)?;
         match fs::remove_dir_all(&container.paths.dir) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(RemoveError::Delete { path: container.paths.dir.clone(), source });

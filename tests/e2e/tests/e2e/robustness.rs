@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use casemate_e2e::process::pid;
+use casemate_e2e::process::{ended_within, pid};
 use casemate_e2e::{Engine, Finished, PATIENCE, Spawned, both_modes, deadline, host, note};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -91,11 +91,13 @@ fn find(victim: Victim, name: &str) -> Option<u32> {
     }
 }
 
+/// Returns when it is dead: until then its locks are its own.
 fn kill(number: u32) {
     // Gone meanwhile is dead enough.
     if let Ok(pidfd) = pidfd_open(pid(number), PidfdFlags::empty()) {
         let _ = pidfd_send_signal(&pidfd, Signal::KILL);
     }
+    assert!(ended_within(number, PATIENCE), "process {number} survived");
 }
 
 /// Kills the victim at its moment, and waits for the commands that must end
