@@ -1,7 +1,7 @@
 //! Containers from their making to their removal: names, states, what stays
 //! and what does not.
 
-use casemate_e2e::both_modes;
+use casemate_e2e::{PATIENCE, both_modes, eventually, host};
 use serde_json::json;
 
 both_modes! {
@@ -99,5 +99,18 @@ both_modes! {
         assert!(top.starts_with("UID"), "{top}");
         assert!(top.contains("sleep 100000") && top.contains("sleep 4321"), "{top}");
         assert!(container.host_pids("keeper").len() == 1);
+    }
+
+    /// A socket's address has 107 bytes; a directory's path may have more.
+    fn the_run_directory_may_be_deep(engine: &Engine) {
+        let run = engine.scratch().join("d".repeat(100)).join("e".repeat(100));
+        let cli = engine.with(&["--run", run.to_str().unwrap()]);
+        cli.run(&["-d", "--name", "deep", "busybox", "sleep", "100000"]).ok();
+        cli.cli(&["exec", "deep", "echo", "reached"]).ok().prints("reached\n");
+        cli.cli(&["rm", "-f", "deep"]).ok();
+        eventually("its run directory is gone", PATIENCE, || {
+            let left = host::names(&run.join("containers"));
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        });
     }
 }

@@ -9,6 +9,7 @@ mod exit_codes;
 mod facts;
 mod failures;
 mod flow;
+mod host_report;
 mod hostile_images;
 mod images;
 mod leak_check;
