@@ -47,6 +47,9 @@ pub(crate) struct Global {
     /// Size of a hyperv container's writable disk
     #[arg(long, global = true, env = "CASEMATE_SCRATCH_SIZE", default_value = "20g", value_name = "SIZE")]
     scratch_size: Bytes,
+    /// Isolation of containers that name none: process or hyperv
+    #[arg(long, global = true, env = "CASEMATE_ISOLATION", default_value_t = Isolation::Process, value_name = "NAME")]
+    default_isolation: Isolation,
 }
 
 impl Global {
@@ -65,12 +68,15 @@ impl Global {
             boot_timeout_ms: millis(self.boot_timeout),
             health_deadline_ms: millis(self.health_deadline),
             scratch_size: self.scratch_size.0,
+            isolation: self.default_isolation,
         })
     }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Serve the Docker Engine API
+    Daemon(DaemonArgs),
     /// Create and run a new container from an image
     Run(Box<RunArgs>),
     /// Execute a command in a running container
@@ -109,6 +115,16 @@ pub(crate) enum Command {
     /// Write the guest's initramfs around an agent (used by the build)
     #[command(hide = true)]
     Initramfs { agent: PathBuf, out: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// Socket to listen on: unix:///path [default: docker.sock in the run directory]
+    #[arg(short = 'H', long, value_name = "ADDRESS")]
+    pub(crate) host: Option<String>,
+    /// Group for the unix socket [default: casemate, if there is one]
+    #[arg(short = 'G', long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,6 @@
 mod attach;
 mod cli;
 mod commands;
-mod human;
 mod report;
 mod table;
 mod template;

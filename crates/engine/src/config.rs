@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use casemate_image::ImageConfig;
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal, UserSpec};
 
+use crate::daemon::{HealthCheck, RestartPolicy};
 use crate::error::CreateError;
 
 /// Docker's path for an image that has none (moby `system.DefaultPathEnv`).
@@ -21,8 +22,8 @@ pub struct CreateRequest {
     pub name: Option<ContainerName>,
     pub isolation: Option<Isolation>,
     pub command: Vec<String>,
-    /// One word; an empty one resets the image's.
-    pub entrypoint: Option<String>,
+    /// A single empty word resets the image's.
+    pub entrypoint: Option<Vec<String>>,
     /// `NAME=value`, or `NAME` to take it out.
     pub env: Vec<String>,
     pub working_dir: Option<String>,
@@ -30,6 +31,8 @@ pub struct CreateRequest {
     pub hostname: Option<String>,
     pub tty: bool,
     pub open_stdin: bool,
+    /// The input ends with the first client that ends it.
+    pub stdin_once: bool,
     pub read_only: bool,
     pub auto_remove: bool,
     pub memory: Option<Bytes>,
@@ -37,6 +40,8 @@ pub struct CreateRequest {
     pub stop_signal: Option<Signal>,
     pub stop_timeout_s: Option<u64>,
     pub labels: BTreeMap<String, String>,
+    pub restart: RestartPolicy,
+    pub health: Option<HealthCheck>,
 }
 
 /// The command line of a container's init.
@@ -88,8 +93,8 @@ impl ContainerConfig {
 /// Docker's rule: an entrypoint given anew drops the image's command too.
 fn command(request: &CreateRequest, image: &ImageConfig) -> Result<Command, CreateError> {
     let (entrypoint, image_command) = match &request.entrypoint {
-        Some(word) if word.is_empty() => (Vec::new(), Vec::new()),
-        Some(word) => (vec![word.clone()], Vec::new()),
+        Some(words) if words.iter().all(String::is_empty) => (Vec::new(), Vec::new()),
+        Some(words) => (words.clone(), Vec::new()),
         None => (image.entrypoint.clone(), image.cmd.clone()),
     };
     let tail = if request.command.is_empty() { image_command } else { request.command.clone() };
@@ -190,7 +195,7 @@ mod tests {
     fn commands_and_entrypoints_as_docker_combines_them() {
         let args = |entrypoint: Option<&str>, command: &[&str]| {
             let request = CreateRequest {
-                entrypoint: entrypoint.map(str::to_owned),
+                entrypoint: entrypoint.map(|word| vec![word.to_owned()]),
                 command: command.iter().map(|s| (*s).to_owned()).collect(),
                 ..CreateRequest::default()
             };

@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use casemate_model::{ContainerId, ContainerName, Digest, Isolation, Signal};
-use casemate_record::{ContainerPaths, ContainerRecord, EndRecord, StateRecord, file};
+use casemate_record::file::RecordError;
+use casemate_record::{
+    ContainerPaths, ContainerRecord, EndRecord, HealthRecord, RestartPolicyRecord, RestartRecord, StateRecord, file,
+};
 
+use crate::daemon::{HealthCheck, RestartPolicy};
 use crate::error::FindError;
 use crate::{Engine, lock};
 
@@ -23,6 +28,7 @@ pub struct Container {
     pub stop_signal: Signal,
     pub record: ContainerRecord,
     pub state: StateRecord,
+    pub restart: RestartRecord,
     pub paths: ContainerPaths,
 }
 
@@ -30,6 +36,25 @@ impl Container {
     /// Whether its keeper lives: it runs, is about to, or is being cleared up.
     pub fn has_keeper(&self) -> bool {
         lock::is_held(&self.paths.keeper_lock())
+    }
+
+    pub fn restart_policy(&self) -> RestartPolicy {
+        let RestartPolicyRecord { name, retries } = &self.record.restart;
+        // What cannot be read restarts nothing.
+        RestartPolicy::new(name, i64::from(*retries)).unwrap_or_default()
+    }
+
+    pub fn health_check(&self) -> Option<HealthCheck> {
+        let HealthRecord { test, interval, timeout, start_period, start_interval, retries } =
+            self.record.health.clone()?;
+        Some(HealthCheck {
+            test,
+            interval: interval.map(Duration::from_nanos),
+            timeout: timeout.map(Duration::from_nanos),
+            start_period: start_period.map(Duration::from_nanos),
+            start_interval: start_interval.map(Duration::from_nanos),
+            retries,
+        })
     }
 }
 
@@ -42,6 +67,11 @@ impl Engine {
         let mut state: StateRecord = match file::read(&paths.state()) {
             Ok(state) => state,
             Err(error) if error.is_missing() => StateRecord::created(),
+            Err(error) => return Err(FindError::Record(error)),
+        };
+        let restart = match file::read(&paths.restart()) {
+            Ok(restart) => restart,
+            Err(error) if error.is_missing() => RestartRecord::new(),
             Err(error) => return Err(FindError::Record(error)),
         };
         if state.is_running() && !paths.run.exists() {
@@ -62,6 +92,7 @@ impl Engine {
                 .map_err(|_| invalid("stop signal", &record.stop_signal.to_string()))?,
             record,
             state,
+            restart,
             paths,
         })
     }
@@ -98,6 +129,13 @@ impl Engine {
             (Some(_), Some(_)) => Err(FindError::Ambiguous { name: text.to_owned() }),
             _ => Err(not_found()),
         }
+    }
+
+    /// Gives it another name, which must be free.
+    pub(crate) fn rename(&self, container: Container, name: ContainerName) -> Result<Container, RecordError> {
+        let record = ContainerRecord { name: name.to_string(), ..container.record };
+        file::write(&container.paths.config(), &record, file::Durability::Synced)?;
+        Ok(Container { name, record, ..container })
     }
 
     /// Whether a container stands on this layer.

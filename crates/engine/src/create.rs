@@ -1,24 +1,16 @@
 //! From a request to a container on disk.
 
-use std::fs::File;
-use std::path::Path;
+use std::time::Duration;
 
 use casemate_image::{Image, Reference, ResolveError};
-use casemate_model::{Classify, ContainerId, ErrorClass, Isolation};
-use casemate_record::{ContainerRecord, ImageRecord, file};
+use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass};
+use casemate_record::{ContainerRecord, HealthRecord, ImageRecord, RestartPolicyRecord, file};
 use rand::RngCore;
 
 use crate::config::{ContainerConfig, CreateRequest};
+use crate::daemon::HealthCheck;
 use crate::error::{CreateError, FindError};
 use crate::{Engine, lock, names};
-
-/// A container that was just made. Its lock is held, so that nobody takes it
-/// for a leftover before its keeper has the lock.
-#[derive(Debug)]
-pub struct Created {
-    pub id: ContainerId,
-    pub(crate) lock: File,
-}
 
 impl Engine {
     /// The image of this name; the built-in one is brought in when it is asked
@@ -41,9 +33,28 @@ impl Engine {
         }
     }
 
-    /// Makes a container: checks the request, gives it an id and a name, and
-    /// writes its configuration. Nothing is left when it fails.
-    pub fn create(&self, request: &CreateRequest) -> Result<Created, CreateError> {
+    /// The same for an engine that does not know all names: they are looked up.
+    pub fn create_by_records(&self, request: &CreateRequest) -> Result<ContainerId, CreateError> {
+        // While this is held, no one else gives out names.
+        let path = self.layout.lock();
+        let _numbers = lock::exclusive(&path).map_err(|source| CreateError::Lock { path, source })?;
+        let containers = self.containers().map_err(CreateError::Find)?;
+        let name = match &request.name {
+            Some(name) => match containers.iter().find(|c| c.name == *name) {
+                Some(owner) => {
+                    let (name, id) = (name.to_string(), owner.id.to_string());
+                    return Err(CreateError::NameTaken { name, id });
+                }
+                None => name.clone(),
+            },
+            None => names::random(|name| containers.iter().any(|c| c.name.as_str() == name)),
+        };
+        self.create(request, &name)
+    }
+
+    /// Makes a container under a name that is free: checks the request, gives
+    /// it an id, and writes its configuration. Nothing is left when it fails.
+    pub fn create(&self, request: &CreateRequest, name: &ContainerName) -> Result<ContainerId, CreateError> {
         let image = self.image(&request.image)?;
         // Until the record names them, nothing else keeps the layers.
         let _layers = self.images.hold(&image).map_err(CreateError::Image)?;
@@ -52,32 +63,8 @@ impl Engine {
         let id = ContainerId::from_random(random);
         let config = ContainerConfig::new(request, &image.config, id.short())?;
 
-        // While this is held, no one else gives out names or takes layers away.
-        let path = self.layout.lock();
-        let _numbers = lock::exclusive(&path).map_err(|source| CreateError::Lock { path, source })?;
-        let name = match &request.name {
-            Some(name) => match self.containers().map_err(CreateError::Find)?.iter().find(|c| c.name == *name) {
-                Some(owner) => {
-                    let (name, id) = (name.to_string(), owner.id.to_string());
-                    return Err(CreateError::NameTaken { name, id });
-                }
-                None => name.clone(),
-            },
-            None => {
-                let containers = self.containers().map_err(CreateError::Find)?;
-                names::random(|name| containers.iter().any(|c| c.name.as_str() == name))
-            }
-        };
-
         let paths = self.layout.container(&id);
-        let make = |dir: &Path| {
-            lock::make_private_dir(dir).map_err(|source| CreateError::Dir { path: dir.to_owned(), source })
-        };
-        // In this order: whatever exists of a container, its lock does.
-        make(&paths.run)?;
-        let lock_path = paths.keeper_lock();
-        let lock = lock::exclusive(&lock_path).map_err(|source| CreateError::Lock { path: lock_path, source })?;
-        make(&paths.dir)?;
+        lock::make_private_dir(&paths.dir).map_err(|source| CreateError::Dir { path: paths.dir.clone(), source })?;
         let record = ContainerRecord {
             version: ContainerRecord::VERSION,
             id: id.to_string(),
@@ -89,7 +76,7 @@ impl Engine {
                 layers: image.layers.iter().map(ToString::to_string).collect(),
                 entrypoint_length: config.command.entrypoint_length,
             },
-            isolation: request.isolation.unwrap_or(Isolation::Process).to_string(),
+            isolation: request.isolation.unwrap_or(self.settings.isolation).to_string(),
             args: config.command.args,
             env: config.env,
             cwd: config.cwd,
@@ -97,6 +84,7 @@ impl Engine {
             hostname: config.hostname,
             tty: request.tty,
             open_stdin: request.open_stdin,
+            stdin_once: request.stdin_once,
             read_only: request.read_only,
             auto_remove: request.auto_remove,
             memory: request.memory.map(|bytes| bytes.0),
@@ -104,18 +92,34 @@ impl Engine {
             stop_signal: config.stop_signal.number(),
             stop_timeout_s: request.stop_timeout_s,
             labels: request.labels.clone(),
+            restart: RestartPolicyRecord {
+                name: request.restart.name().to_owned(),
+                retries: request.restart.retries(),
+            },
+            health: request.health.as_ref().map(|check| health_record(check)),
         };
         // A container that goes with its end need not survive a power failure.
         let durability = if request.auto_remove { file::Durability::Ordered } else { file::Durability::Synced };
         if let Err(error) = file::write(&paths.config(), &record, durability) {
-            for dir in [&paths.dir, &paths.run] {
-                if let Err(error) = std::fs::remove_dir_all(dir) {
-                    tracing::warn!(path = %dir.display(), %error, "left behind");
-                }
+            if let Err(error) = std::fs::remove_dir_all(&paths.dir) {
+                tracing::warn!(path = %paths.dir.display(), %error, "left behind");
             }
             return Err(CreateError::Record(error));
         }
-        Ok(Created { id, lock })
+        Ok(id)
+    }
+}
+
+fn health_record(check: &HealthCheck) -> HealthRecord {
+    let HealthCheck { test, interval, timeout, start_period, start_interval, retries } = check;
+    let nanos = |duration: &Option<Duration>| duration.map(|d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
+    HealthRecord {
+        test: test.clone(),
+        interval: nanos(interval),
+        timeout: nanos(timeout),
+        start_period: nanos(start_period),
+        start_interval: nanos(start_interval),
+        retries: *retries,
     }
 }
 

@@ -19,6 +19,8 @@ pub enum OpenError {
     Images(#[source] image::OpenError),
     #[error("cannot lock {path}")]
     Lock { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Containers(FindError),
 }
 
 impl Classify for OpenError {
@@ -26,6 +28,7 @@ impl Classify for OpenError {
         match self {
             Self::NotText { .. } => ErrorClass::InvalidArgument,
             Self::Images(error) => error.class(),
+            Self::Containers(error) => error.class(),
             Self::Dir { .. } | Self::Lock { .. } => ErrorClass::Unavailable,
         }
     }
@@ -56,6 +59,13 @@ pub enum FindError {
     Record(#[source] RecordError),
     #[error("{path}: {field} {value:?} is invalid")]
     Field { path: PathBuf, field: &'static str, value: String },
+}
+
+impl FindError {
+    /// Its records are not there (any more).
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Record(error) if error.is_missing())
+    }
 }
 
 impl Classify for FindError {
@@ -167,6 +177,12 @@ pub enum StartError {
     Kernel(#[source] casemate_seccomp::ParseKernelVersionError),
     #[error("container {id} is already running")]
     AlreadyRunning { id: String },
+    #[error("container is marked for removal and cannot be started: {name}")]
+    Removing { name: String },
+    #[error("No such container: {name}")]
+    NotFound { name: String },
+    #[error("cannot stop it first")]
+    Stop(#[source] EngineError),
 }
 
 impl Classify for StartError {
@@ -177,6 +193,9 @@ impl Classify for StartError {
             Self::Erofs(error) => error.class(),
             Self::Hello(_) => ErrorClass::Protocol,
             Self::AlreadyRunning { .. } => ErrorClass::NotModified,
+            Self::Removing { .. } => ErrorClass::Conflict,
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::Stop(error) => error.class(),
             Self::Spawn { .. } | Self::Prepare { .. } | Self::Profile(_) | Self::Seccomp(_) | Self::Kernel(_) => {
                 ErrorClass::Internal
             }
@@ -196,10 +215,12 @@ impl Classify for StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
     #[error(
-        "cannot remove container \"/{name}\": container is running: \
+        "cannot remove container \"/{name}\": container is {state}: \
          stop the container before removing or force remove"
     )]
-    Running { name: String },
+    Running { name: String, state: &'static str },
+    #[error("removal of container {id} is already in progress")]
+    InProgress { id: String },
     #[error("cannot stop container \"/{name}\"")]
     Kill { name: String, source: EngineError },
     #[error("cannot remove {path}")]
@@ -215,7 +236,7 @@ pub enum RemoveError {
 impl Classify for RemoveError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Running { .. } => ErrorClass::Conflict,
+            Self::Running { .. } | Self::InProgress { .. } => ErrorClass::Conflict,
             Self::Kill { source, .. } => source.class(),
             Self::Delete { .. } => ErrorClass::Internal,
             Self::Find(error) => error.class(),
@@ -253,5 +274,54 @@ impl Classify for EngineError {
             Self::Refused(failure) => failure.hint.clone(),
             _ => None,
         }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RenameError {
+    #[error("Renaming a container with the same name as its current name")]
+    Same,
+    #[error(transparent)]
+    Name(CreateError),
+    #[error("cannot keep the container's new name")]
+    Record(#[source] RecordError),
+}
+
+impl Classify for RenameError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Same => ErrorClass::InvalidArgument,
+            Self::Name(error) => error.class(),
+            Self::Record(error) => error.class(),
+        }
+    }
+}
+
+/// In Docker's words (moby `daemon/exec.go`).
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    #[error("No such exec instance: {id}")]
+    NotFound { id: String },
+    #[error("No exec command specified")]
+    NoCommand,
+    #[error("Container {name} is paused, unpause the container before exec")]
+    Paused { name: String },
+    #[error("Container {id} is restarting, wait until the container is running")]
+    Restarting { id: String },
+    #[error("container {id} is not running")]
+    NotRunning { id: String },
+    #[error("Error: Exec command {id} is already running")]
+    Running { id: String },
+    #[error("Error: Exec command {id} has already run")]
+    Ended { id: String },
+    #[error("OCI runtime exec failed")]
+    Refused(#[source] Failure),
+    #[error(transparent)]
+    Find(FindError),
+}
+
+impl Classify for ExecError {
+    fn class(&self) -> ErrorClass {
+        self.classified()
     }
 }

@@ -15,6 +15,7 @@
 mod config;
 mod container;
 mod create;
+pub mod daemon;
 mod error;
 mod host;
 mod keeper;
@@ -28,13 +29,16 @@ mod start;
 use std::path::PathBuf;
 
 use casemate_image::Store;
+use casemate_model::Isolation;
 use casemate_record::Layout;
 
 pub use config::{Command, ContainerConfig, CreateRequest};
 pub use container::Container;
-pub use error::{CreateError, EngineError, FindError, OpenError, RemoveError, StartError};
+pub use daemon::Daemon;
+pub use error::{CreateError, EngineError, ExecError, FindError, OpenError, RemoveError, RenameError, StartError};
 pub use host::{HostProcess, HostRole};
 pub use keeper::KeeperHandle;
+pub use start::Readied;
 
 /// Where an engine lives and what it starts things with.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub struct Settings {
     pub health_deadline_ms: u64,
     /// Size of a hyperv container's writable disk, in bytes.
     pub scratch_size: u64,
+    /// Of containers that name none.
+    pub isolation: Isolation,
 }
 
 #[derive(Debug)]

@@ -24,9 +24,17 @@ pub(crate) fn exclusive(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// The lock of this file, made if missing, or `None` if someone else has it.
+pub(crate) fn create(path: &Path) -> io::Result<Option<File>> {
+    locked(open(path)?)
+}
+
 /// The lock of this existing file, or `None` if someone else has it.
 pub(crate) fn try_exclusive(path: &Path) -> io::Result<Option<File>> {
-    let file = File::open(path)?;
+    locked(File::open(path)?)
+}
+
+fn locked(file: File) -> io::Result<Option<File>> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

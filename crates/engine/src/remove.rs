@@ -16,12 +16,22 @@ impl Engine {
         if container.has_keeper() {
             let has_ended = container.state.finished.is_some();
             if !has_ended && !force {
-                return Err(RemoveError::Running { name: container.name.to_string() });
+                return Err(RemoveError::Running { name: container.name.to_string(), state: "running" });
             }
             shut_down(container).await?;
         }
         // Of a keeper that was killed after this command's beginning.
         self.reconcile_one(&container.id).map_err(RemoveError::Leftovers)?;
+        self.delete_records(container)
+    }
+
+    /// The same for one that has no keeper.
+    pub(crate) fn delete(&self, container: &Container) -> Result<(), RemoveError> {
+        self.reconcile_one(&container.id).map_err(RemoveError::Leftovers)?;
+        self.delete_records(container)
+    }
+
+    fn delete_records(&self, container: &Container) -> Result<(), RemoveError> {
         match fs::remove_dir_all(&container.paths.dir) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(RemoveError::Delete { path: container.paths.dir.clone(), source });

@@ -15,9 +15,8 @@ use casemate_model::{
 use casemate_wire::{Client, Create, HostPlace, Place, VmPlace};
 
 use crate::container::Container;
-use crate::create::Created;
 use crate::error::StartError;
-use crate::keeper::{KeeperHandle, ShortPath};
+use crate::keeper::ShortPath;
 use crate::{Engine, lock};
 
 /// Users of VM processes are numbers from here on: beyond those that
@@ -25,42 +24,46 @@ use crate::{Engine, lock};
 /// container ranges (524288–1879048191) give out, and below 2^31.
 const FIRST_VM_UID: u32 = 1_900_000_000;
 
-impl Engine {
-    /// Starts the keeper of a container that was just made and has it prepare
-    /// the container. The container's init does not run before
-    /// [`Client::start`]; if that is never asked for, the keeper clears up as
-    /// soon as the returned connection is gone.
-    ///
-    /// `terminal` is the size to begin with where the container has one.
-    pub async fn start_keeper(
-        &self,
-        created: Created,
-        container: &Container,
-        terminal: Option<TerminalSize>,
-    ) -> Result<KeeperHandle, StartError> {
-        let started = self.hand_over(created, container, terminal).await;
-        if started.is_err()
-            && let Err(error) = self.reconcile()
-        {
-            tracing::warn!(error = casemate_model::chain(&error), "not cleared up");
-        }
-        started
-    }
+/// What a keeper is started with. Whatever exists of a running container, its
+/// lock does; dropping this before the keeper has it makes all the rest a
+/// leftover, which [`Engine::reconcile_one`] takes away.
+#[derive(Debug)]
+pub struct Readied {
+    create: Create,
+    listener: UnixListener,
+    stream: UnixStream,
+    lock: File,
+}
 
-    async fn hand_over(
-        &self,
-        created: Created,
-        container: &Container,
-        terminal: Option<TerminalSize>,
-    ) -> Result<KeeperHandle, StartError> {
+impl Engine {
+    /// Makes all that a container's keeper needs. Slow: layers may have to be
+    /// made into images first.
+    pub fn ready(&self, container: &Container, terminal: Option<TerminalSize>) -> Result<Readied, StartError> {
+        let paths = &container.paths;
+        let prepare = |source| StartError::Prepare { path: paths.run.clone(), source };
+        let lock = {
+            let numbers = self.layout.lock();
+            let _numbers = lock::exclusive(&numbers).map_err(|source| StartError::Prepare { path: numbers, source })?;
+            lock::make_private_dir(&paths.run).map_err(prepare)?;
+            let lock = lock::create(&paths.keeper_lock()).map_err(prepare)?;
+            lock.ok_or_else(|| StartError::AlreadyRunning { id: container.id.to_string() })?
+        };
         let create = self.create_request(container, terminal)?;
-        let prepare = |source| StartError::Prepare { path: container.paths.socket(), source };
-        let socket = ShortPath::of(&container.paths).map_err(prepare)?;
+        let socket = ShortPath::of(paths).map_err(prepare)?;
         let listener = UnixListener::bind(socket.path()).map_err(prepare)?;
         // Connected before the keeper lives: its first connection is ours.
         let stream = UnixStream::connect(socket.path()).map_err(prepare)?;
         stream.set_nonblocking(true).map_err(prepare)?;
-        self.spawn_keeper(container, listener.into(), created.lock)?;
+        Ok(Readied { create, listener, stream, lock })
+    }
+
+    /// Starts the keeper and has it prepare the container. The container's init
+    /// does not run before [`Client::start`]; if that is never asked for, the
+    /// keeper clears up as soon as the returned connection is gone.
+    pub async fn start_keeper(&self, container: &Container, readied: Readied) -> Result<Client, StartError> {
+        let Readied { create, listener, stream, lock } = readied;
+        self.spawn_keeper(container, listener.into(), lock)?;
+        let prepare = |source| StartError::Prepare { path: container.paths.socket(), source };
         let stream = tokio::net::UnixStream::from_std(stream).map_err(prepare)?;
         let client = Client::connect(stream).await.map_err(StartError::Hello)?;
         if let Err(error) = client.create(&create).await {
@@ -68,7 +71,7 @@ impl Engine {
             client.lost().await;
             return Err(StartError::Refused(error.into()));
         }
-        Ok(KeeperHandle { client })
+        Ok(client)
     }
 
     fn spawn_keeper(&self, container: &Container, listener: OwnedFd, lock: File) -> Result<(), StartError> {

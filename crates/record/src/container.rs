@@ -23,6 +23,9 @@ pub struct ContainerRecord {
     pub hostname: String,
     pub tty: bool,
     pub open_stdin: bool,
+    /// The input ends with the first client that ends it.
+    #[serde(default)]
+    pub stdin_once: bool,
     pub read_only: bool,
     pub auto_remove: bool,
     /// Bytes.
@@ -32,6 +35,28 @@ pub struct ContainerRecord {
     pub stop_signal: u8,
     pub stop_timeout_s: Option<u64>,
     pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub restart: RestartPolicyRecord,
+    #[serde(default)]
+    pub health: Option<HealthRecord>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartPolicyRecord {
+    /// Docker's name of it; empty is `no`.
+    pub name: String,
+    pub retries: u32,
+}
+
+/// Durations are in nanoseconds, as Docker has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRecord {
+    pub test: Vec<String>,
+    pub interval: Option<u64>,
+    pub timeout: Option<u64>,
+    pub start_period: Option<u64>,
+    pub start_interval: Option<u64>,
+    pub retries: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

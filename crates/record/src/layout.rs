@@ -71,6 +71,11 @@ impl ContainerPaths {
         self.dir.join("state.json")
     }
 
+    /// What its restarts are decided by.
+    pub fn restart(&self) -> PathBuf {
+        self.dir.join("restart.json")
+    }
+
     /// Named as Docker names it.
     pub fn log(&self) -> PathBuf {
         self.dir.join(format!("{}-json.log", self.id))

@@ -9,8 +9,10 @@ mod container;
 pub mod file;
 mod layout;
 pub mod log;
+mod restart;
 mod state;
 
-pub use container::{ContainerRecord, ImageRecord};
+pub use container::{ContainerRecord, HealthRecord, ImageRecord, RestartPolicyRecord};
 pub use layout::{ContainerPaths, Layout};
+pub use restart::RestartRecord;
 pub use state::{EndRecord, SpanRecord, StateRecord, VmRecord};

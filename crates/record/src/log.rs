@@ -26,6 +26,13 @@ pub struct Entry {
     pub time: String,
 }
 
+impl Entry {
+    /// Reads a line of a log.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+}
+
 /// Appends one stream's bytes; two streams of a container share a [`LogFile`].
 #[derive(Debug)]
 pub struct LineBuffer {

@@ -7,8 +7,8 @@ use casemate_image::ImageRow;
 use serde_json::json;
 
 use crate::cli::ImagesArgs;
-use crate::human;
 use crate::report::CliError;
+use casemate_api::human;
 
 pub(crate) fn run(engine: &Engine, args: &ImagesArgs) -> Result<ExitCode, CliError> {
     let images = engine.images().images()?;

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod daemon;
 mod doctor;
 mod exec;
 mod images;
@@ -42,6 +43,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         // What is wrong with the host is theirs to say, so they open no engine.
         Command::Info(args) => return info::run(&settings, &args),
         Command::Doctor(args) => return doctor::run(&settings, &args),
+        Command::Daemon(args) => return daemon::run(settings, args).await,
         _ => {}
     }
     let engine = Engine::open(settings).map_err(|error| match &command {
@@ -64,6 +66,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Completion { .. }
         | Command::Man { .. }
         | Command::Initramfs { .. }
+        | Command::Daemon(_)
         | Command::Info(_)
         | Command::Doctor(_)
         | Command::Keeper(_) => unreachable!("answered above"),

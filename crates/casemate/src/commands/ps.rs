@@ -6,9 +6,9 @@ use casemate_engine::{Container, Engine};
 use serde_json::json;
 
 use crate::cli::PsArgs;
-use crate::human;
 use crate::report::CliError;
 use crate::table::ellipsis;
+use casemate_api::human;
 
 /// What Docker shows of a command.
 const COMMAND_LENGTH: usize = 20;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use casemate_engine::{CreateRequest, Engine, KeeperHandle};
+use casemate_engine::daemon::RestartPolicy;
+use casemate_engine::{CreateRequest, Engine};
 use casemate_model::{Exited, Failure, ProcessRef};
 
 use crate::attach::{Attachment, Detached};
@@ -16,10 +17,9 @@ pub(crate) async fn run(engine: &Engine, args: RunArgs) -> Result<ExitCode, CliE
         return Err(CliError::NotATerminal);
     }
     let (detach, interactive, tty) = (args.detach, args.interactive, args.tty);
-    let created = engine.create(&request(args))?;
-    let container = engine.container(&created.id)?;
+    let container = engine.container(&engine.create_by_records(&request(args))?)?;
     let size = if tty { terminal::size() } else { None };
-    let KeeperHandle { client } = engine.start_keeper(created, &container, size).await?;
+    let client = engine.start_keeper(&container, engine.ready(&container, size)?).await?;
 
     let attachment = if detach {
         None
@@ -72,13 +72,14 @@ fn request(args: RunArgs) -> CreateRequest {
         name: args.name,
         isolation: args.isolation.and_then(|OrDefault(isolation)| isolation),
         command: image_and_command.collect(),
-        entrypoint: args.entrypoint,
+        entrypoint: args.entrypoint.map(|word| vec![word]),
         env: args.env.into_iter().filter_map(from_here).collect(),
         working_dir: args.workdir,
         user: args.user,
         hostname: args.hostname,
         tty: args.tty,
         open_stdin: args.interactive,
+        stdin_once: args.interactive && !args.detach,
         read_only: args.read_only,
         auto_remove: args.rm,
         memory: args.memory,
@@ -86,6 +87,8 @@ fn request(args: RunArgs) -> CreateRequest {
         stop_signal: args.stop_signal,
         stop_timeout_s: args.stop_timeout,
         labels: BTreeMap::new(),
+        restart: RestartPolicy::No,
+        health: None,
     }
 }
 

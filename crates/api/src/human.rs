@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// `About a minute`, `3 hours` (docker/go-units `HumanDuration`).
-pub(crate) fn duration(seconds: i64) -> String {
+pub fn duration(seconds: i64) -> String {
     let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
     match seconds {
         i64::MIN..1 => "Less than a second".to_owned(),
@@ -21,7 +21,7 @@ pub(crate) fn duration(seconds: i64) -> String {
 }
 
 /// How long ago a time of RFC 3339 was.
-pub(crate) fn since(time: &str) -> String {
+pub fn since(time: &str) -> String {
     match time.parse::<Timestamp>() {
         Ok(time) => duration(Timestamp::now().as_second() - time.as_second()),
         Err(_) => "Unknown".to_owned(),
@@ -29,7 +29,7 @@ pub(crate) fn since(time: &str) -> String {
 }
 
 /// `4.26MB`: decimal, three digits.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut value = bytes as f64;
     let mut unit = 0;

@@ -1,0 +1,21 @@
+//! `/containers`: one file for each group of verbs.
+
+mod attach;
+mod config;
+mod create;
+mod inspect;
+mod lifecycle;
+mod list;
+mod logs;
+mod wait;
+
+pub(crate) use attach::attach;
+pub(crate) use create::create;
+pub(crate) use inspect::{inspect, stats, top};
+pub(crate) use lifecycle::{kill, prune, remove, rename, resize, restart, size, start, stop};
+pub(crate) use list::{list, row};
+pub(crate) use logs::logs;
+pub(crate) use wait::wait;
+
+/// Go's zero time, which Docker shows for what has not happened.
+pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";

@@ -1,0 +1,75 @@
+//! `Config` and `HostConfig` of a container, as `inspect` shows them.
+
+use casemate_engine::Container;
+use casemate_record::HealthRecord;
+use serde_json::{Value, json};
+
+/// Until there are networks: loopback only.
+pub(super) const NETWORK_MODE: &str = "none";
+
+pub(super) fn networks() -> Value {
+    json!({
+        "none": {
+            "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": "", "DriverOpts": null,
+            "GwPriority": 0, "NetworkID": "0".repeat(64), "EndpointID": "", "Gateway": "", "IPAddress": "",
+            "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null,
+        },
+    })
+}
+
+pub(super) fn config(container: &Container) -> Value {
+    let record = &container.record;
+    let (entrypoint, command) = record.args.split_at(record.image.entrypoint_length.min(record.args.len()));
+    let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
+    let mut config = json!({
+        "Hostname": record.hostname,
+        "Domainname": "",
+        "User": record.user,
+        "AttachStdin": record.stdin_once,
+        "AttachStdout": true,
+        "AttachStderr": true,
+        "Tty": record.tty,
+        "OpenStdin": record.open_stdin,
+        "StdinOnce": record.stdin_once,
+        "Env": record.env,
+        "Cmd": list(command),
+        "Image": record.image.name,
+        "Volumes": null,
+        "WorkingDir": record.cwd,
+        "Entrypoint": list(entrypoint),
+        "OnBuild": null,
+        "Labels": record.labels,
+        "StopSignal": container.stop_signal.to_string(),
+    });
+    if let Some(timeout) = record.stop_timeout_s {
+        config["StopTimeout"] = json!(timeout);
+    }
+    if let Some(HealthRecord { test, interval, timeout, start_period, start_interval, retries }) = &record.health {
+        config["Healthcheck"] = json!({
+            "Test": test, "Interval": interval.unwrap_or(0), "Timeout": timeout.unwrap_or(0),
+            "StartPeriod": start_period.unwrap_or(0), "StartInterval": start_interval.unwrap_or(0),
+            "Retries": retries.unwrap_or(0),
+        });
+    }
+    config
+}
+
+pub(super) fn host_config(container: &Container) -> Value {
+    let record = &container.record;
+    let policy = container.restart_policy();
+    json!({
+        "Binds": null,
+        "ContainerIDFile": "",
+        "LogConfig": { "Type": "json-file", "Config": {} },
+        "NetworkMode": NETWORK_MODE,
+        "PortBindings": {},
+        "RestartPolicy": { "Name": policy.name(), "MaximumRetryCount": policy.retries() },
+        "AutoRemove": record.auto_remove,
+        "Isolation": container.isolation.as_str(),
+        "Memory": record.memory.unwrap_or(0),
+        "NanoCpus": record.nano_cpus.unwrap_or(0),
+        "ReadonlyRootfs": record.read_only,
+        "MaskedPaths": casemate_model::MASKED_PATHS,
+        "ReadonlyPaths": casemate_model::READONLY_PATHS,
+    })
+}

@@ -1,0 +1,185 @@
+//! `POST /containers/create`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use casemate_engine::CreateRequest;
+use casemate_engine::daemon::{HealthCheck, RestartPolicy};
+use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus};
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::error::ApiError;
+use crate::reply::{self, Reply};
+use crate::request::Call;
+
+/// What Docker's clients send; they write `null` for what they leave out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Body {
+    hostname: Option<String>,
+    user: Option<String>,
+    tty: Option<bool>,
+    open_stdin: Option<bool>,
+    stdin_once: Option<bool>,
+    env: Option<Vec<String>>,
+    cmd: Option<Words>,
+    entrypoint: Option<Words>,
+    image: Option<String>,
+    working_dir: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    stop_signal: Option<String>,
+    stop_timeout: Option<i64>,
+    healthcheck: Option<Health>,
+    host_config: Option<HostConfig>,
+}
+
+/// A list of words, or one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Words {
+    Many(Vec<String>),
+    One(String),
+}
+
+impl Words {
+    fn into_list(self) -> Vec<String> {
+        match self {
+            Self::Many(words) => words,
+            Self::One(word) => vec![word],
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Health {
+    test: Option<Vec<String>>,
+    interval: Option<i64>,
+    timeout: Option<i64>,
+    start_period: Option<i64>,
+    start_interval: Option<i64>,
+    retries: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct HostConfig {
+    isolation: Option<String>,
+    auto_remove: Option<bool>,
+    readonly_rootfs: Option<bool>,
+    memory: Option<i64>,
+    nano_cpus: Option<i64>,
+    restart_policy: Option<Restart>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Restart {
+    name: Option<String>,
+    maximum_retry_count: Option<i64>,
+}
+
+pub(crate) async fn create(mut call: Call) -> Reply {
+    let name = match call.query.get("name") {
+        Some(name) => Some(name.parse::<ContainerName>().map_err(|error| ApiError::bad_request(error.to_string()))?),
+        None => None,
+    };
+    let body: Body = call.json().await?;
+    let request = request(name, body)?;
+    let entry = call.daemon.create(request).await?;
+    reply::json_with(StatusCode::CREATED, &json!({ "Id": entry.id.as_str(), "Warnings": [] }))
+}
+
+fn request(name: Option<ContainerName>, body: Body) -> Result<CreateRequest, ApiError> {
+    let Body {
+        hostname,
+        user,
+        tty,
+        open_stdin,
+        stdin_once,
+        env,
+        cmd,
+        entrypoint,
+        image,
+        working_dir,
+        labels,
+        stop_signal,
+        stop_timeout,
+        healthcheck,
+        host_config,
+    } = body;
+    let HostConfig { isolation, auto_remove, readonly_rootfs, memory, nano_cpus, restart_policy } =
+        host_config.unwrap_or_default();
+    let bad = |error: &dyn std::error::Error| ApiError::bad_request(error.to_string());
+    let text = |value: Option<String>| value.filter(|text| !text.is_empty());
+    let isolation = Isolation::parse_or_default(isolation.as_deref().unwrap_or_default()).map_err(|e| bad(&e))?;
+    let Restart { name: policy, maximum_retry_count } = restart_policy.unwrap_or_default();
+    let restart = RestartPolicy::new(policy.as_deref().unwrap_or_default(), maximum_retry_count.unwrap_or(0))
+        .map_err(|e| bad(&e))?;
+    let auto_remove = auto_remove.unwrap_or(false);
+    if auto_remove && restart != RestartPolicy::No {
+        return Err(ApiError::bad_request("can't create 'AutoRemove' container with restart policy"));
+    }
+    Ok(CreateRequest {
+        image: text(image).ok_or_else(|| ApiError::bad_request("no image specified"))?,
+        name,
+        isolation,
+        command: cmd.map(Words::into_list).unwrap_or_default(),
+        entrypoint: entrypoint.map(Words::into_list).filter(|words| !words.is_empty()),
+        env: env.unwrap_or_default(),
+        working_dir: text(working_dir),
+        user: text(user),
+        hostname: text(hostname),
+        tty: tty.unwrap_or(false),
+        open_stdin: open_stdin.unwrap_or(false),
+        stdin_once: stdin_once.unwrap_or(false),
+        read_only: readonly_rootfs.unwrap_or(false),
+        auto_remove,
+        memory: amount("memory", memory)?.map(Bytes),
+        cpus: amount("CPUs", nano_cpus)?.map(NanoCpus),
+        stop_signal: text(stop_signal)
+            .map(|signal| signal.parse().map_err(|_| ApiError::bad_request(format!("Invalid signal: {signal}"))))
+            .transpose()?,
+        stop_timeout_s: stop_timeout.and_then(|seconds| u64::try_from(seconds).ok()),
+        labels: labels.unwrap_or_default(),
+        restart,
+        health: healthcheck.map(health).transpose()?,
+    })
+}
+
+/// Zero is none.
+fn amount(what: &str, value: Option<i64>) -> Result<Option<u64>, ApiError> {
+    match value.unwrap_or(0) {
+        0 => Ok(None),
+        value => match u64::try_from(value) {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(ApiError::bad_request(format!("invalid {what}: {value}"))),
+        },
+    }
+}
+
+/// Docker's least for the durations of a check is a millisecond.
+fn health(health: Health) -> Result<HealthCheck, ApiError> {
+    let Health { test, interval, timeout, start_period, start_interval, retries } = health;
+    let duration = |name: &str, nanos: Option<i64>| match nanos.unwrap_or(0) {
+        0 => Ok(None),
+        1_000_000.. => Ok(nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos)),
+        _ => Err(ApiError::bad_request(format!("{name} in Healthcheck cannot be less than 1ms"))),
+    };
+    Ok(HealthCheck {
+        test: test.unwrap_or_default(),
+        interval: duration("Interval", interval)?,
+        timeout: duration("Timeout", timeout)?,
+        start_period: duration("StartPeriod", start_period)?,
+        start_interval: duration("StartInterval", start_interval)?,
+        retries: match retries.unwrap_or(0) {
+            0 => None,
+            retries => Some(
+                u32::try_from(retries)
+                    .map_err(|_| ApiError::bad_request("Retries in Healthcheck cannot be negative"))?,
+            ),
+        },
+    })
+}

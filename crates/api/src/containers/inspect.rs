@@ -1,0 +1,165 @@
+//! `GET /containers/{id}/json`, `top` and `stats`.
+
+use std::rc::Rc;
+
+use casemate_engine::Container;
+use casemate_engine::daemon::{Entry, HealthReport, Status};
+use serde_json::{Value, json};
+
+use super::NEVER;
+use super::config::{config, host_config, networks};
+use crate::error::ApiError;
+use crate::reply::{self, Reply};
+use crate::request::Call;
+
+pub(crate) async fn inspect(call: &Call, id: &str) -> Reply {
+    let entry = call.container(id)?;
+    let container = entry.container();
+    let record = &container.record;
+    let casemate = {
+        let container = container.as_ref().clone();
+        // It reads the kernel's tables.
+        tokio::task::spawn_blocking(move || casemate(&container)).await.unwrap_or_default()
+    };
+    let root = call.daemon.engine().layout().root();
+    reply::json(&json!({
+        "Id": entry.id.as_str(),
+        "Created": record.created,
+        "Path": record.args.first(),
+        "Args": record.args.get(1..),
+        "State": state(&entry),
+        "Image": record.image.id,
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "LogPath": container.paths.log(),
+        "Name": format!("/{}", container.name),
+        "RestartCount": container.restart.count,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": match call.daemon.execs_of(&entry.id) {
+            ids if ids.is_empty() => Value::Null,
+            ids => json!(ids),
+        },
+        "HostConfig": host_config(&container),
+        "GraphDriver": { "Name": "overlay2", "Data": { "Root": root } },
+        "Mounts": [],
+        "Config": config(&container),
+        "NetworkSettings": {
+            "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": {}, "EndpointID": "", "Gateway": "",
+            "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+            "MacAddress": "", "Networks": networks(),
+        },
+        "Casemate": casemate,
+    }))
+}
+
+fn state(entry: &Rc<Entry>) -> Value {
+    let container = entry.container();
+    let state = &container.state;
+    let status = entry.status();
+    let mut value = json!({
+        "Status": status.as_str(),
+        "Running": status.is_up(),
+        "Paused": status == Status::Paused,
+        "Restarting": status == Status::Restarting,
+        "OOMKilled": state.oom_killed,
+        "Dead": status == Status::Dead,
+        "Pid": state.pid.unwrap_or(0),
+        "ExitCode": state.exit_code.unwrap_or(0),
+        "Error": state.error.as_deref().unwrap_or(""),
+        "StartedAt": state.started.as_deref().unwrap_or(NEVER),
+        "FinishedAt": state.finished.as_deref().unwrap_or(NEVER),
+    });
+    if let Some(report) = entry.health().report() {
+        value["Health"] = health(&report);
+    }
+    value
+}
+
+fn health(report: &HealthReport) -> Value {
+    let log = report.log.iter().map(|probe| {
+        json!({
+            "Start": probe.start.to_string(), "End": probe.end.to_string(),
+            "ExitCode": probe.exit_code, "Output": probe.output,
+        })
+    });
+    json!({
+        "Status": report.status.as_str(),
+        "FailingStreak": report.failing_streak,
+        "Log": log.collect::<Vec<Value>>(),
+    })
+}
+
+/// What is Casemate's own.
+fn casemate(container: &Container) -> Value {
+    let state = &container.state;
+    json!({
+        "Vm": state.vm.as_ref().map(|vm| json!({
+            "Accelerator": vm.accelerator,
+            "AcceleratorReason": vm.accelerator_reason,
+            "Cpus": vm.cpus,
+            "Memory": vm.memory,
+            "MemoryOverhead": vm.memory_overhead,
+            "Uid": vm.uid,
+            "KernelRelease": vm.kernel_release,
+            "BootId": vm.boot_id,
+        })),
+        "HostProcesses": container.host_processes().iter().map(|p| json!({
+            "Pid": p.pid, "Uid": p.uid, "Role": p.role.as_str(), "CpuMs": p.cpu_ms,
+            "Rss": p.rss, "Pss": p.pss, "Command": p.command,
+        })).collect::<Vec<Value>>(),
+        "StartTimeline": state.timeline.iter().map(|span| json!({
+            "Name": span.name, "StartUs": span.start_us, "DurationUs": span.duration_us,
+        })).collect::<Vec<Value>>(),
+    })
+}
+
+fn refuse_unless_up(entry: &Entry) -> Result<(), ApiError> {
+    match entry.status().is_up() {
+        true => Ok(()),
+        false => Err(ApiError::conflict(format!("container {} is not running", entry.id))),
+    }
+}
+
+pub(crate) async fn top(call: &Call, id: &str) -> Reply {
+    let entry = call.container(id)?;
+    refuse_unless_up(&entry)?;
+    let processes = entry.processes().await?;
+    let now = jiff::Timestamp::now().as_second();
+    let rows: Vec<Value> = processes
+        .iter()
+        .map(|p| {
+            let started = i64::try_from(p.started).unwrap_or(0);
+            let seconds = p.cpu_ms / 1000;
+            let share = u64::try_from(now - started).map_or(0, |age| p.cpu_ms / 10 / age.max(1));
+            json!([
+                p.uid.to_string(),
+                p.pid.to_string(),
+                p.parent.to_string(),
+                share.min(99).to_string(),
+                start_time(started, now),
+                "?",
+                format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+                p.command,
+            ])
+        })
+        .collect();
+    reply::json(&json!({ "Titles": ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], "Processes": rows }))
+}
+
+/// As `ps -ef` has it: the hour of today, the day of this year, or the year.
+fn start_time(started: i64, now: i64) -> String {
+    let Ok(time) = jiff::Timestamp::from_second(started) else {
+        return "?".to_owned();
+    };
+    let format = if now - started < 86_400 { "%H:%M" } else { "%b%d" };
+    time.strftime(format).to_string()
+}
+
+pub(crate) async fn stats(_: &Call, _: &str) -> Reply {
+    Err(ApiError::not_implemented("statistics are not there yet"))
+}

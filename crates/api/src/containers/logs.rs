@@ -1,0 +1,56 @@
+//! `GET /containers/{id}/logs`.
+
+use casemate_engine::daemon::LogRequest;
+
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::hijack::{content_type, framed};
+use crate::reply::Reply;
+use crate::request::Call;
+
+pub(crate) fn logs(call: &Call, id: &str) -> Reply {
+    let entry = call.container(id)?;
+    let query = &call.query;
+    let timestamps = query.flag("timestamps");
+    let request = LogRequest {
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+        follow: query.flag("follow"),
+        // A number that cannot be read is all, as in dockerd.
+        tail: query.get("tail").and_then(|tail| tail.parse().ok()),
+        since: query.time("since")?,
+        until: query.time("until")?,
+    };
+    if !request.stdout && !request.stderr {
+        return Err(ApiError::bad_request("Bad parameters: you must choose at least one stream"));
+    }
+    let terminal = entry.container().record.tty;
+    let mut items = entry.logs(request).map_err(|error| {
+        ApiError::from(casemate_model::Failure::new(
+            casemate_model::ErrorClass::Internal,
+            format!("cannot read the log of container {}: {error}", entry.id),
+        ))
+    })?;
+    let (sender, body) = Body::stream();
+    tokio::task::spawn_local(async move {
+        loop {
+            let item = tokio::select! {
+                item = items.recv() => item,
+                () = sender.closed() => return,
+            };
+            let Some(item) = item else {
+                return;
+            };
+            let text = match timestamps {
+                true => [item.time.as_bytes(), b" ", &item.text].concat(),
+                false => item.text,
+            };
+            if sender.send(framed(item.stderr, &text, terminal).into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut response = hyper::Response::new(body);
+    response.headers_mut().insert("content-type", content_type(call.version, terminal));
+    Ok(response)
+}

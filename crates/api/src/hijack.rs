@@ -1,0 +1,271 @@
+//! Connections that leave HTTP behind: attach and exec.
+//!
+//! After the answer both sides send raw bytes. A process without a terminal has
+//! two outputs on the one connection, told apart by an 8-byte header before
+//! each piece (moby `stdcopy`): the stream's number, three zeros, the length in
+//! big-endian order.
+
+use std::io;
+
+use casemate_engine::daemon::Streams;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::request::Version;
+
+/// What is read at once of an output or of the client's input.
+const CHUNK: usize = 32 << 10;
+
+const HEADER: usize = 8;
+
+/// Docker's keys for leaving a process alone: Ctrl-P, Ctrl-Q.
+const DETACH_KEYS: [u8; 2] = [0x10, 0x11];
+
+pub(crate) type Connection = TokioIo<Upgraded>;
+
+/// Which of a process's streams a client wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) stdin: bool,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+}
+
+/// The answer that ends HTTP on this connection, and what comes of it.
+pub(crate) fn upgrade(
+    request: &mut Request<Incoming>,
+    version: Version,
+    terminal: bool,
+) -> Result<(Response<Body>, OnUpgrade), ApiError> {
+    if !request.headers().contains_key("upgrade") {
+        return Err(ApiError::bad_request("this endpoint needs the headers Connection: Upgrade and Upgrade: tcp"));
+    }
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert("connection", HeaderValue::from_static("Upgrade"));
+    headers.insert("upgrade", HeaderValue::from_static("tcp"));
+    headers.insert("content-type", content_type(version, terminal));
+    Ok((response, hyper::upgrade::on(request)))
+}
+
+/// Since 1.42 the type tells whether pieces have headers.
+pub(crate) fn content_type(version: Version, terminal: bool) -> HeaderValue {
+    match version >= Version(1, 42) && !terminal {
+        true => HeaderValue::from_static("application/vnd.docker.multiplexed-stream"),
+        false => HeaderValue::from_static("application/vnd.docker.raw-stream"),
+    }
+}
+
+/// A piece of output in the form the client expects.
+pub(crate) fn framed(stderr: bool, bytes: &[u8], terminal: bool) -> Vec<u8> {
+    if terminal {
+        return bytes.to_vec();
+    }
+    let mut piece = Vec::with_capacity(HEADER + bytes.len());
+    piece.extend_from_slice(&[if stderr { 2 } else { 1 }, 0, 0, 0]);
+    piece.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    piece.extend_from_slice(bytes);
+    piece
+}
+
+/// `ctrl-a,b` as bytes; Docker's own keys if absent (moby `term.ToBytes`).
+pub(crate) fn detach_keys(text: Option<&str>) -> Result<Vec<u8>, ApiError> {
+    let Some(text) = text else {
+        return Ok(DETACH_KEYS.to_vec());
+    };
+    let key = |key: &str| match key.strip_prefix("ctrl-").map(str::as_bytes) {
+        Some([letter @ (b'a'..=b'z' | b'@' | b'[' | b'\\' | b']' | b'^' | b'_')]) => Some(letter & 0x1f),
+        Some(_) => None,
+        None => match key.as_bytes() {
+            [byte] => Some(*byte),
+            _ => None,
+        },
+    };
+    let keys: Option<Vec<u8>> = text.split(',').map(key).collect();
+    keys.ok_or_else(|| ApiError::bad_request(format!("invalid detach keys ({text}) provided: unknown character")))
+}
+
+/// How a client and a process parted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parted {
+    /// The outputs came to their end.
+    Ended,
+    /// The client left, by its keys or by going away.
+    Left,
+}
+
+/// Joins a client to a process until one of them leaves. `started` tells when
+/// the process is there to be written to.
+pub(crate) async fn join(
+    connection: Connection,
+    streams: &mut Streams,
+    wanted: Wanted,
+    keys: &[u8],
+    started: impl Future<Output = bool>,
+) -> Parted {
+    let terminal = streams.stderr.is_none();
+    let (reader, mut writer) = tokio::io::split(connection);
+    let (client, process) = (streams.client.clone(), streams.process.clone());
+    let input = async {
+        if !wanted.stdin || !started.await {
+            return watch(reader).await;
+        }
+        match client.stdin(&process).await {
+            Ok(stdin) => copy_input(reader, stdin, terminal.then_some(keys)).await,
+            // It takes no input (any more).
+            Err(_) => watch(reader).await,
+        }
+    };
+    let output = copy_outputs(streams, &mut writer, wanted);
+    let parted = tokio::select! {
+        parted = output => parted,
+        () = input => Parted::Left,
+    };
+    let _ = writer.shutdown().await;
+    parted
+}
+
+/// Returns when the client has gone; that it has nothing more to say does not
+/// mean that it does not listen.
+async fn watch(mut reader: ReadHalf<Connection>) {
+    let mut ignored = [0; 1024];
+    loop {
+        match reader.read(&mut ignored).await {
+            Ok(0) => std::future::pending().await,
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Returns when the client leaves the process alone.
+async fn copy_input(mut reader: ReadHalf<Connection>, mut stdin: impl AsyncWrite + Unpin, keys: Option<&[u8]>) {
+    let mut chunk = vec![0; CHUNK];
+    let mut matcher = keys.map(KeyMatcher::new);
+    loop {
+        let length = match reader.read(&mut chunk).await {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(_) => return,
+        };
+        let written = match &mut matcher {
+            Some(matcher) => match matcher.pass(&chunk[..length]) {
+                Some(bytes) => stdin.write_all(&bytes).await,
+                None => return,
+            },
+            None => stdin.write_all(&chunk[..length]).await,
+        };
+        if written.is_err() {
+            // It reads no more; what it writes is still of interest.
+            return watch(reader).await;
+        }
+    }
+    let _ = stdin.shutdown().await;
+    drop(stdin);
+    std::future::pending().await
+}
+
+async fn copy_outputs(streams: &mut Streams, writer: &mut WriteHalf<Connection>, wanted: Wanted) -> Parted {
+    let terminal = streams.stderr.is_none();
+    let Streams { stdout, stderr, .. } = streams;
+    let (mut first, mut second) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let (mut out_open, mut err_open) = (true, stderr.is_some());
+    while out_open || err_open {
+        let (is_stderr, read) = tokio::select! {
+            read = stdout.read(&mut first), if out_open => (false, read),
+            read = read_opt(stderr.as_mut(), &mut second), if err_open => (true, read),
+        };
+        let length = read.unwrap_or(0);
+        match (length, is_stderr) {
+            (0, false) => out_open = false,
+            (0, true) => err_open = false,
+            _ => {}
+        }
+        let (bytes, is_wanted) =
+            if is_stderr { (&second[..length], wanted.stderr) } else { (&first[..length], wanted.stdout) };
+        if length == 0 || !is_wanted {
+            continue;
+        }
+        if writer.write_all(&framed(is_stderr, bytes, terminal)).await.is_err() || writer.flush().await.is_err() {
+            return Parted::Left;
+        }
+    }
+    Parted::Ended
+}
+
+async fn read_opt(stream: Option<&mut (impl AsyncRead + Unpin)>, chunk: &mut [u8]) -> io::Result<usize> {
+    match stream {
+        Some(stream) => stream.read(chunk).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Finds the detach keys in what is typed, across reads; keys that could be
+/// their beginning are held back until the next is known.
+struct KeyMatcher<'a> {
+    keys: &'a [u8],
+    held: usize,
+}
+
+impl<'a> KeyMatcher<'a> {
+    fn new(keys: &'a [u8]) -> Self {
+        Self { keys, held: 0 }
+    }
+
+    /// The bytes to pass on, or `None` when the keys are complete.
+    fn pass(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut passed = Vec::with_capacity(bytes.len() + self.held);
+        for byte in bytes {
+            if self.keys.get(self.held) == Some(byte) {
+                self.held += 1;
+                if self.held == self.keys.len() {
+                    return None;
+                }
+                continue;
+            }
+            passed.extend_from_slice(&self.keys[..self.held]);
+            self.held = usize::from(self.keys.first() == Some(byte));
+            if self.held == 0 {
+                passed.push(*byte);
+            }
+        }
+        Some(passed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detach_keys_are_found_across_reads_and_other_keys_pass() {
+        let keys = detach_keys(None).unwrap();
+        let mut matcher = KeyMatcher::new(&keys);
+        assert_eq!(matcher.pass(b"ls\r"), Some(b"ls\r".to_vec()));
+        assert_eq!(matcher.pass(b"\x10"), Some(Vec::new()));
+        assert_eq!(matcher.pass(b"x"), Some(b"\x10x".to_vec()));
+        assert_eq!(matcher.pass(b"\x10\x10"), Some(b"\x10".to_vec()));
+        assert_eq!(matcher.pass(b"\x11"), None);
+    }
+
+    #[test]
+    fn detach_keys_are_spelled_as_in_docker() {
+        assert_eq!(detach_keys(Some("ctrl-a,b")).unwrap(), [1, b'b']);
+        assert_eq!(detach_keys(Some("ctrl-@,ctrl-[,ctrl-_")).unwrap(), [0, 27, 31]);
+        assert!(detach_keys(Some("ctrl-1")).is_err() && detach_keys(Some("ab")).is_err());
+    }
+
+    #[test]
+    fn pieces_say_which_stream_and_how_long() {
+        assert_eq!(framed(false, b"hi", false), *b"\x01\0\0\0\0\0\0\x02hi");
+        assert_eq!(framed(true, b"", false), *b"\x02\0\0\0\0\0\0\0");
+        assert_eq!(framed(false, b"hi", true), *b"hi");
+    }
+}

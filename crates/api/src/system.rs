@@ -1,0 +1,271 @@
+//! `/_ping`, `/version`, `/info`, `/events`, `/system/df`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use casemate_engine::daemon::{Event, Status, Subject};
+use hyper::Response;
+use hyper::header::HeaderValue;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::filters::Filters;
+use crate::reply::{self, Reply};
+use crate::request::Call;
+use crate::server::HostFacts;
+use crate::{API_VERSION, MIN_API_VERSION};
+
+const LOGS: [&str; 3] = ["json-file", "local", "none"];
+
+pub(crate) fn ping() -> Reply {
+    let mut response = Response::new(Body::from(b"OK".to_vec()));
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("cache-control", HeaderValue::from_static("no-cache, no-store, must-revalidate"));
+    headers.insert("pragma", HeaderValue::from_static("no-cache"));
+    headers.insert("swarm", HeaderValue::from_static("inactive"));
+    Ok(response)
+}
+
+pub(crate) fn version(facts: &HostFacts) -> Reply {
+    let version = env!("CARGO_PKG_VERSION");
+    reply::json(&json!({
+        "Platform": { "Name": "Casemate" },
+        "Components": [{
+            "Name": "Engine",
+            "Version": version,
+            "Details": {
+                "ApiVersion": API_VERSION,
+                "MinAPIVersion": MIN_API_VERSION,
+                "Os": "linux",
+                "Arch": architecture(),
+                "KernelVersion": facts.kernel,
+                "Accelerator": facts.accelerator,
+                "Qemu": facts.qemu,
+            },
+        }],
+        "Version": version,
+        "ApiVersion": API_VERSION,
+        "MinAPIVersion": MIN_API_VERSION,
+        "GitCommit": "",
+        "GoVersion": "",
+        "Os": "linux",
+        "Arch": architecture(),
+        "KernelVersion": facts.kernel,
+        "BuildTime": "",
+    }))
+}
+
+/// In Go's spelling, as everywhere in the API.
+pub(crate) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+pub(crate) async fn info(call: &Call) -> Reply {
+    let entries = call.daemon.entries();
+    let count = |fits: fn(Status) -> bool| entries.iter().filter(|entry| fits(entry.status())).count();
+    let engine = Arc::clone(call.daemon.engine());
+    let images = tokio::task::spawn_blocking(move || engine.images().images()).await;
+    let images =
+        images.map_err(|error| ApiError::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??;
+    let settings = call.daemon.engine().settings();
+    let facts = &call.facts;
+    let isolation = settings.isolation.as_str();
+    reply::json(&json!({
+        "ID": facts.machine_id,
+        "Containers": entries.len(),
+        "ContainersRunning": count(|status| status == Status::Running),
+        "ContainersPaused": count(|status| status == Status::Paused),
+        "ContainersStopped": count(|status| !status.is_up()),
+        "Images": images.len(),
+        "Driver": "overlay2",
+        "DriverStatus": [["Guest format", "erofs"]],
+        "DockerRootDir": settings.root,
+        "Plugins": { "Volume": [], "Network": ["null"], "Authorization": null, "Log": LOGS },
+        "MemoryLimit": true,
+        "SwapLimit": true,
+        "CpuCfsPeriod": true,
+        "CpuCfsQuota": true,
+        "CPUShares": true,
+        "CPUSet": true,
+        "PidsLimit": true,
+        "OomKillDisable": false,
+        "IPv4Forwarding": false,
+        "Debug": false,
+        "NFd": 0,
+        "NGoroutines": 0,
+        "SystemTime": Timestamp::now().to_string(),
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": facts.cgroup_version,
+        "NEventsListener": call.daemon.events().watchers(),
+        "KernelVersion": facts.kernel,
+        "OperatingSystem": facts.operating_system,
+        "OSVersion": "",
+        "OSType": "linux",
+        "Architecture": std::env::consts::ARCH,
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": { "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "IndexConfigs": {}, "Mirrors": [] },
+        "NCPU": facts.cpus,
+        "MemTotal": facts.memory,
+        "GenericResources": null,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "Name": facts.host_name,
+        "Labels": [format!("isolation={isolation}")],
+        "ExperimentalBuild": false,
+        "ServerVersion": env!("CARGO_PKG_VERSION"),
+        "Runtimes": { "casemate": { "path": settings.program } },
+        "DefaultRuntime": "casemate",
+        "Swarm": { "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
+                   "RemoteManagers": null },
+        "LiveRestoreEnabled": true,
+        "Isolation": isolation,
+        "InitBinary": "docker-init",
+        "ContainerdCommit": { "ID": "" },
+        "RuncCommit": { "ID": "" },
+        "InitCommit": { "ID": "" },
+        // The stock client prints these on Linux, and not `Isolation`.
+        "SecurityOptions": ["name=seccomp,profile=builtin", format!("name=isolation,profile={isolation}")],
+        "ProductLicense": "Apache-2.0",
+        "Warnings": null,
+        "Casemate": {
+            "Accelerator": facts.accelerator,
+            "AcceleratorReason": facts.accelerator_reason,
+            "Qemu": facts.qemu,
+            "RunDir": settings.run,
+        },
+    }))
+}
+
+pub(crate) fn events(call: &Call) -> Reply {
+    const FILTERS: [&str; 8] = ["container", "daemon", "event", "image", "label", "network", "type", "volume"];
+    let filters = Filters::of(&call.query, &FILTERS)?;
+    let (since, until) = (call.query.time("since")?, call.query.time("until")?);
+    let (past, mut coming) = call.daemon.events().watch();
+    let (sender, body) = Body::stream();
+    tokio::task::spawn_local(async move {
+        let fits = |event: &Event| {
+            since.is_none_or(|since| event.time >= since)
+                && until.is_none_or(|until| event.time <= until)
+                && wanted(&filters, event)
+        };
+        // The past is told only to those who ask for it.
+        let past = if since.is_some() || until.is_some() { past } else { Vec::new() };
+        for event in past.iter().filter(|event| fits(event)) {
+            if sender.send(line(event).into()).await.is_err() {
+                return;
+            }
+        }
+        let over = async {
+            match until.map(|until| until.duration_since(Timestamp::now()).unsigned_abs()) {
+                Some(_) if until.is_some_and(|until| until <= Timestamp::now()) => {}
+                Some(rest) => tokio::time::sleep(rest).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(over);
+        loop {
+            let event = tokio::select! {
+                event = coming.recv() => event,
+                () = sender.closed() => return,
+                () = &mut over => return,
+            };
+            match event {
+                Ok(event) if fits(&event) => {
+                    if sender.send(line(&event).into()).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "an events client is too slow"),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+    reply::stream("application/json", body)
+}
+
+fn wanted(filters: &Filters, event: &Event) -> bool {
+    let action = event.action.as_str();
+    // `exec_create: sh` is asked for as `exec_create`.
+    let short = action.split(':').next().unwrap_or(action);
+    let names = |name: &str, subject: Subject| {
+        filters.any(name, |wanted| {
+            event.subject == subject
+                && (event.id == wanted
+                    || event.id.starts_with(wanted) && wanted.len() >= 12
+                    || event.attributes.get("name").is_some_and(|name| name == wanted.trim_start_matches('/'))
+                    || subject == Subject::Image && image_named(event, wanted))
+        })
+    };
+    filters.any("type", |kind| kind == event.subject.as_str())
+        && filters.any("event", |wanted| wanted == action || wanted == short)
+        && filters.labels(&event.attributes)
+        && names("container", Subject::Container)
+        // Of containers too, by their image.
+        && filters.any("image", |wanted| match event.subject {
+            Subject::Image => event.id == wanted || image_named(event, wanted),
+            _ => event.attributes.get("image").is_some_and(|image| image == wanted),
+        })
+        && names("daemon", Subject::Daemon)
+        && !filters.has("network") && !filters.has("volume")
+}
+
+fn image_named(event: &Event, wanted: &str) -> bool {
+    event.attributes.get("name").is_some_and(|name| name == wanted || name.split(':').next() == Some(wanted))
+}
+
+fn line(event: &Event) -> String {
+    let Event { subject, action, id, attributes, time } = event;
+    let mut value = json!({
+        "Type": subject.as_str(),
+        "Action": action,
+        "Actor": { "ID": id, "Attributes": attributes },
+        "scope": "local",
+        "time": time.as_second(),
+        "timeNano": i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX),
+    });
+    if *subject != Subject::Daemon {
+        // The form before 1.22, which dockerd still sends beside.
+        value["status"] = json!(action);
+        value["id"] = json!(id);
+        if let Some(image) = attributes.get("image") {
+            value["from"] = json!(image);
+        }
+    }
+    format!("{value}\n")
+}
+
+pub(crate) async fn df(call: &Call) -> Reply {
+    let engine = Arc::clone(call.daemon.engine());
+    let images = tokio::task::spawn_blocking(move || engine.images().images()).await;
+    let images =
+        images.map_err(|error| ApiError::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??;
+    let entries = call.daemon.entries();
+    let mut in_use: BTreeMap<String, i64> = BTreeMap::new();
+    for entry in &entries {
+        *in_use.entry(entry.container().record.image.id.clone()).or_default() += 1;
+    }
+    let total: u64 = images.iter().map(|image| image.size).sum();
+    let images: Vec<Value> = images
+        .iter()
+        .map(|image| {
+            let mut row = crate::images::row(image);
+            row["Containers"] = json!(in_use.get(&image.id.to_string()).copied().unwrap_or(0));
+            row
+        })
+        .collect();
+    let containers: Vec<Value> = entries.iter().map(crate::containers::row).collect();
+    reply::json(&json!({
+        "LayersSize": total, "Images": images, "Containers": containers, "Volumes": [], "BuildCache": [],
+    }))
+}

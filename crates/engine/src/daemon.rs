@@ -1,0 +1,162 @@
+//! The daemon's engine: all containers in memory, and what becomes of them.
+//!
+//! Holds no container alive: each has a keeper, and the records on disk tell
+//! what there is. Killed and started again, the daemon finds its containers by
+//! those two ([`Daemon::open`]). Single-threaded, on a `LocalSet`; what blocks
+//! is done in threads.
+
+mod attach;
+mod entry;
+mod events;
+mod exec;
+mod health;
+mod lifecycle;
+mod logs;
+mod restart;
+mod watch;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use casemate_model::{ContainerId, ContainerName, ExecId, Failure};
+
+pub use attach::Streams;
+pub use entry::{Entry, Life, Status};
+pub use events::{Event, Events, Subject};
+pub use exec::{Exec, ExecRequest, ExecState};
+pub use health::{HealthCheck, HealthReport, HealthStatus, Probe};
+pub use logs::{LogItem, LogRequest};
+pub use restart::{InvalidRestartPolicy, RestartPolicy};
+
+use crate::error::{CreateError, FindError, OpenError};
+use crate::{Engine, Settings, names};
+
+#[derive(Debug)]
+pub struct Daemon {
+    engine: Arc<Engine>,
+    containers: RefCell<BTreeMap<ContainerId, Rc<Entry>>>,
+    /// Who has each name, also while its container is being made.
+    names: RefCell<HashMap<ContainerName, Option<ContainerId>>>,
+    execs: RefCell<HashMap<ExecId, Rc<Exec>>>,
+    events: Events,
+}
+
+impl Daemon {
+    /// Opens the directories and takes over what is there: containers that run
+    /// are watched, those whose policy says so are started again. On a
+    /// `LocalSet`.
+    pub async fn open(settings: Settings) -> Result<Rc<Self>, OpenError> {
+        let engine = Arc::new(Engine::open(settings)?);
+        let containers = engine.containers().map_err(OpenError::Containers)?;
+        let daemon = Rc::new(Self {
+            engine,
+            containers: RefCell::default(),
+            names: RefCell::default(),
+            execs: RefCell::default(),
+            events: Events::new(),
+        });
+        for container in containers {
+            daemon.names.borrow_mut().insert(container.name.clone(), Some(container.id.clone()));
+            daemon.containers.borrow_mut().insert(container.id.clone(), Rc::new(Entry::new(container)));
+        }
+        for entry in daemon.entries() {
+            daemon.adopt(entry).await;
+        }
+        Ok(daemon)
+    }
+
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// All containers, newest first.
+    pub fn entries(&self) -> Vec<Rc<Entry>> {
+        let mut entries: Vec<_> = self.containers.borrow().values().cloned().collect();
+        entries.sort_by_cached_key(|entry| std::cmp::Reverse(entry.container().record.created.clone()));
+        entries
+    }
+
+    /// The container of this id, name, or unambiguous beginning of an id.
+    pub fn find(&self, text: &str) -> Result<Rc<Entry>, FindError> {
+        let containers = self.containers.borrow();
+        let not_found = || FindError::NotFound { name: text.to_owned() };
+        if let Some(entry) = text.parse().ok().and_then(|id: ContainerId| containers.get(&id)) {
+            return Ok(Rc::clone(entry));
+        }
+        let named = text.parse().ok().and_then(|name: ContainerName| self.names.borrow().get(&name).cloned().flatten());
+        if let Some(entry) = named.and_then(|id| containers.get(&id)) {
+            return Ok(Rc::clone(entry));
+        }
+        if text.is_empty() {
+            return Err(not_found());
+        }
+        let mut matching = containers.values().filter(|entry| entry.id.as_str().starts_with(text));
+        match (matching.next(), matching.next()) {
+            (Some(entry), None) => Ok(Rc::clone(entry)),
+            (Some(_), Some(_)) => Err(FindError::Ambiguous { name: text.to_owned() }),
+            _ => Err(not_found()),
+        }
+    }
+
+    /// Takes a name out of those that are free: this one, or any.
+    fn reserve(&self, wanted: Option<&ContainerName>) -> Result<ContainerName, CreateError> {
+        let mut names = self.names.borrow_mut();
+        let name = match wanted {
+            Some(name) => match names.get(name) {
+                Some(owner) => {
+                    let id = owner.as_ref().map_or_else(String::new, ToString::to_string);
+                    return Err(CreateError::NameTaken { name: name.to_string(), id });
+                }
+                None => name.clone(),
+            },
+            None => names::random(|name| name.parse().is_ok_and(|name: ContainerName| names.contains_key(&name))),
+        };
+        names.insert(name.clone(), None);
+        Ok(name)
+    }
+
+    /// Says what happened to a container.
+    fn note<const N: usize>(
+        &self,
+        subject: Subject,
+        entry: &Entry,
+        action: impl Into<String>,
+        attributes: [(&str, String); N],
+    ) {
+        let container = entry.container();
+        let mut all: BTreeMap<String, String> = container.record.labels.clone();
+        all.insert("image".to_owned(), container.record.image.name.clone());
+        all.insert("name".to_owned(), container.name.to_string());
+        all.extend(attributes.map(|(name, value)| (name.to_owned(), value)));
+        self.events.emit(subject, action, entry.id.as_str(), all);
+    }
+}
+
+/// Runs in a thread what would keep all others waiting.
+async fn blocking<T: Send + 'static, E: Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Runs a change to its end, whatever becomes of who asked for it.
+async fn to_its_end<T: 'static, E: 'static>(change: impl Future<Output = Result<T, E>> + 'static) -> Result<T, E> {
+    match tokio::task::spawn_local(change).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// The keeper has gone.
+fn unavailable(message: &str) -> Failure {
+    Failure::new(casemate_model::ErrorClass::Unavailable, message)
+}

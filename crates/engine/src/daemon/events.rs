@@ -1,0 +1,81 @@
+//! What happened, for those who watch: Docker's `events`.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+/// How many past events are kept for `since`, as in Docker.
+const KEPT: usize = 256;
+
+/// A watcher that falls further behind than this misses events, as in Docker.
+const BACKLOG: usize = 1024;
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Container,
+    Image,
+    Daemon,
+}
+
+impl Subject {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Image => "image",
+            Self::Daemon => "daemon",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub subject: Subject,
+    /// Docker's word for it: `create`, `start`, `die`, `exec_create: sh -c x`.
+    pub action: String,
+    pub id: String,
+    pub attributes: BTreeMap<String, String>,
+    pub time: Timestamp,
+}
+
+#[derive(Debug)]
+pub struct Events {
+    past: RefCell<VecDeque<Arc<Event>>>,
+    sender: broadcast::Sender<Arc<Event>>,
+}
+
+impl Events {
+    pub(crate) fn new() -> Self {
+        Self { past: RefCell::default(), sender: broadcast::channel(BACKLOG).0 }
+    }
+
+    pub(crate) fn emit(
+        &self,
+        subject: Subject,
+        action: impl Into<String>,
+        id: &str,
+        attributes: BTreeMap<String, String>,
+    ) {
+        let event =
+            Arc::new(Event { subject, action: action.into(), id: id.to_owned(), attributes, time: Timestamp::now() });
+        let mut past = self.past.borrow_mut();
+        if past.len() == KEPT {
+            past.pop_front();
+        }
+        past.push_back(Arc::clone(&event));
+        // Nobody may be watching.
+        let _ = self.sender.send(event);
+    }
+
+    pub fn watchers(&self) -> usize {
+        self.sender.receiver_count()
+    }
+
+    /// What is still known of the past, and all that comes.
+    pub fn watch(&self) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        (self.past.borrow().iter().cloned().collect(), self.sender.subscribe())
+    }
+}

@@ -1,0 +1,235 @@
+//! Further processes in a container that runs: made first, started once.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use casemate_model::{Classify, ContainerId, ErrorClass, ExecId, Failure, Process, ProcessRef, TerminalSize, UserSpec};
+use casemate_wire::Client;
+use rand::RngCore;
+
+use super::attach::Streams;
+use super::entry::{Entry, Status};
+use super::{Daemon, Subject, unavailable};
+use crate::error::ExecError;
+
+/// Ended ones that are kept for those who ask for their exit codes.
+const ENDED: usize = 1000;
+
+/// A process as it was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct ExecRequest {
+    pub command: Vec<String>,
+    pub env: Vec<String>,
+    pub working_dir: Option<String>,
+    pub user: Option<UserSpec>,
+    pub tty: bool,
+    pub attach_stdin: bool,
+    pub attach_stdout: bool,
+    pub attach_stderr: bool,
+    pub privileged: bool,
+    pub detach_keys: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecState {
+    Created,
+    Running,
+    Ended {
+        code: u8,
+    },
+    /// It could not be started.
+    Failed {
+        code: u8,
+    },
+}
+
+#[derive(Debug)]
+pub struct Exec {
+    pub id: ExecId,
+    pub container: ContainerId,
+    pub request: ExecRequest,
+    state: RefCell<ExecState>,
+    /// Where it runs and by which name its keeper knows it.
+    running: RefCell<Option<(Client, ProcessRef)>>,
+}
+
+impl Exec {
+    pub fn state(&self) -> ExecState {
+        self.state.borrow().clone()
+    }
+
+    pub fn is_running(&self) -> bool {
+        *self.state.borrow() == ExecState::Running
+    }
+
+    pub async fn resize(&self, size: TerminalSize) -> Result<(), ExecError> {
+        let running = self.running.borrow().clone();
+        let (client, process) = running.ok_or_else(|| ExecError::NotRunning { id: self.id.as_str().to_owned() })?;
+        client.resize(&process, size).await.map_err(|error| ExecError::Refused(error.into()))
+    }
+}
+
+impl Daemon {
+    pub fn create_exec(&self, entry: &Entry, request: ExecRequest) -> Result<Rc<Exec>, ExecError> {
+        refuse_unless_running(entry)?;
+        if request.command.is_empty() {
+            return Err(ExecError::NoCommand);
+        }
+        let mut random = [0; 32];
+        rand::rng().fill_bytes(&mut random);
+        let exec = Rc::new(Exec {
+            id: ExecId::from_random(random),
+            container: entry.id.clone(),
+            request,
+            state: RefCell::new(ExecState::Created),
+            running: RefCell::default(),
+        });
+        let mut execs = self.execs.borrow_mut();
+        if execs.len() >= ENDED {
+            execs.retain(|_, exec| matches!(exec.state(), ExecState::Created | ExecState::Running));
+        }
+        execs.insert(exec.id.clone(), Rc::clone(&exec));
+        drop(execs);
+        self.note_exec(entry, &exec, "exec_create", true);
+        Ok(exec)
+    }
+
+    pub fn exec(&self, id: &str) -> Result<Rc<Exec>, ExecError> {
+        let found = id.parse().ok().and_then(|id: ExecId| self.execs.borrow().get(&id).cloned());
+        found.ok_or_else(|| ExecError::NotFound { id: id.to_owned() })
+    }
+
+    /// Those of a container that run.
+    pub fn execs_of(&self, id: &ContainerId) -> Vec<String> {
+        let execs = self.execs.borrow();
+        let of = execs.values().filter(|exec| exec.container == *id && exec.is_running());
+        of.map(|exec| exec.id.as_str().to_owned()).collect()
+    }
+
+    /// Starts it; what it writes waits to be read from the returned streams.
+    pub async fn start_exec(
+        self: &Rc<Self>,
+        exec: &Rc<Exec>,
+        size: Option<TerminalSize>,
+    ) -> Result<Streams, ExecError> {
+        let id = || exec.id.as_str().to_owned();
+        match exec.state() {
+            ExecState::Created => {}
+            ExecState::Running => return Err(ExecError::Running { id: id() }),
+            ExecState::Ended { .. } | ExecState::Failed { .. } => return Err(ExecError::Ended { id: id() }),
+        }
+        let entry = self.find(exec.container.as_str()).map_err(ExecError::Find)?;
+        refuse_unless_running(&entry)?;
+        let client = entry.client().ok_or_else(|| ExecError::NotRunning { id: entry.id.to_string() })?;
+        let process = self.exec_process(&entry, exec, size)?;
+        exec.state.replace(ExecState::Running);
+        self.note_exec(&entry, exec, "exec_start", true);
+        let started = async {
+            let process = ProcessRef::Exec(client.exec(&process).await?);
+            Ok((Streams::open(client.clone(), process.clone(), exec.request.tty).await?, process))
+        };
+        let (streams, process) = match started.await {
+            Ok(started) => started,
+            Err(failure) => {
+                let failure: Failure = failure;
+                let code = failure.class.exit_code();
+                exec.state.replace(ExecState::Failed { code });
+                return Err(ExecError::Refused(failure));
+            }
+        };
+        exec.running.replace(Some((client.clone(), process.clone())));
+        let (this, exec) = (Rc::clone(self), Rc::clone(exec));
+        tokio::task::spawn_local(async move {
+            let code = match client.wait(&process).await {
+                Ok(exited) => exited.status.code(),
+                // Its container went, and it with it.
+                Err(_) => 137,
+            };
+            exec.running.take();
+            exec.state.replace(ExecState::Ended { code });
+            this.note_exec(&entry, &exec, "exec_die", false);
+        });
+        Ok(streams)
+    }
+
+    fn exec_process(&self, entry: &Entry, exec: &Exec, size: Option<TerminalSize>) -> Result<Process, ExecError> {
+        let request = &exec.request;
+        let container = entry.container();
+        let terminal = request.tty.then(|| size.unwrap_or(TerminalSize { rows: 0, columns: 0 }));
+        let made = self.engine.process(&container, request.command.clone(), terminal);
+        let mut process = made.map_err(|error| ExecError::Refused(Failure::from_error(&error)))?;
+        process.stdin = request.attach_stdin;
+        if request.tty && !request.env.iter().any(|entry| entry.starts_with("TERM=")) {
+            process.env.push("TERM=xterm".to_owned());
+        }
+        process.env.extend(request.env.iter().cloned());
+        if let Some(dir) = &request.working_dir {
+            process.cwd = dir.clone();
+        }
+        if let Some(user) = &request.user {
+            process.user = user.clone();
+        }
+        Ok(process)
+    }
+
+    fn note_exec(&self, entry: &Entry, exec: &Exec, action: &str, with_command: bool) {
+        let action = match with_command {
+            true => format!("{action}: {}", exec.request.command.join(" ")),
+            false => action.to_owned(),
+        };
+        let id = ("execID", exec.id.as_str().to_owned());
+        match exec.state() {
+            ExecState::Ended { code } => {
+                self.note(Subject::Container, entry, action, [id, ("exitCode", code.to_string())]);
+            }
+            _ => self.note(Subject::Container, entry, action, [id]),
+        }
+    }
+}
+
+fn refuse_unless_running(entry: &Entry) -> Result<(), ExecError> {
+    match entry.status() {
+        Status::Running => Ok(()),
+        Status::Paused => Err(ExecError::Paused { name: entry.name() }),
+        Status::Restarting => Err(ExecError::Restarting { id: entry.id.to_string() }),
+        _ => Err(ExecError::NotRunning { id: entry.id.to_string() }),
+    }
+}
+
+impl ExecError {
+    pub(crate) fn classified(&self) -> ErrorClass {
+        match self {
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::NoCommand => ErrorClass::InvalidArgument,
+            Self::Paused { .. }
+            | Self::Restarting { .. }
+            | Self::NotRunning { .. }
+            | Self::Running { .. }
+            | Self::Ended { .. } => ErrorClass::Conflict,
+            Self::Refused(failure) => failure.class,
+            Self::Find(error) => error.class(),
+        }
+    }
+}
+
+impl Entry {
+    /// The processes in it, as its own kernel knows them.
+    pub async fn processes(&self) -> Result<Vec<casemate_wire::ContainerProcess>, Failure> {
+        let client = self.client().ok_or_else(|| not_running(self))?;
+        Ok(client.processes().await?)
+    }
+
+    pub async fn stats(&self) -> Result<casemate_wire::Stats, Failure> {
+        let client = self.client().ok_or_else(|| not_running(self))?;
+        Ok(client.stats().await?)
+    }
+
+    pub async fn resize(&self, size: TerminalSize) -> Result<(), Failure> {
+        let client = self.client().ok_or_else(|| unavailable("the container is not running"))?;
+        Ok(client.resize(&ProcessRef::Init, size).await?)
+    }
+}
+
+fn not_running(entry: &Entry) -> Failure {
+    Failure::new(ErrorClass::Conflict, format!("container {} is not running", entry.id))
+}

@@ -1,0 +1,315 @@
+//! What users do to containers: create, start, stop, kill, restart, rename,
+//! remove.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use casemate_model::{Classify, ContainerName, ErrorClass, Failure, ProcessRef, Signal};
+use casemate_record::RestartRecord;
+use casemate_record::file::Durability;
+
+use super::entry::{Entry, Phase, Status, resting_status};
+use super::{Daemon, Subject, blocking, to_its_end};
+use crate::CreateRequest;
+use crate::error::{CreateError, EngineError, RemoveError, RenameError, StartError};
+
+/// Docker's patience with a container that set none, in seconds.
+const STOP_TIMEOUT: i64 = 10;
+
+impl Daemon {
+    pub async fn create(self: &Rc<Self>, request: CreateRequest) -> Result<Rc<Entry>, CreateError> {
+        let this = Rc::clone(self);
+        to_its_end(async move { this.make(request).await }).await
+    }
+
+    async fn make(&self, request: CreateRequest) -> Result<Rc<Entry>, CreateError> {
+        let name = self.reserve(request.name.as_ref())?;
+        let (engine, free) = (Arc::clone(&self.engine), name.clone());
+        let made = blocking(move || {
+            let id = engine.create(&request, &free)?;
+            engine.container(&id).map_err(CreateError::Find)
+        })
+        .await;
+        match made {
+            Ok(container) => {
+                let entry = Rc::new(Entry::new(container));
+                self.names.borrow_mut().insert(name, Some(entry.id.clone()));
+                self.containers.borrow_mut().insert(entry.id.clone(), Rc::clone(&entry));
+                self.note(Subject::Container, &entry, "create", []);
+                Ok(entry)
+            }
+            Err(error) => {
+                self.names.borrow_mut().remove(&name);
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts what rests; one that waits to be started again is started now.
+    pub async fn start(self: &Rc<Self>, entry: &Rc<Entry>) -> Result<(), StartError> {
+        let (this, entry) = (Rc::clone(self), Rc::clone(entry));
+        to_its_end(async move {
+            let _changing = entry.changing.lock().await;
+            this.refuse_removed(&entry)?;
+            match &*entry.phase.borrow() {
+                Phase::Up(_) => return Err(StartError::AlreadyRunning { id: entry.id.to_string() }),
+                Phase::Pausing(restart) => restart.abort(),
+                Phase::Resting => {}
+            }
+            entry.phase.replace(Phase::Resting);
+            this.note_by_user(&entry, false).await;
+            this.bring_up(&entry).await
+        })
+        .await
+    }
+
+    fn refuse_removed(&self, entry: &Entry) -> Result<(), StartError> {
+        match entry.status() {
+            Status::Removing | Status::Dead => Err(StartError::Removing { name: entry.name() }),
+            _ if entry.life.borrow().removed => Err(StartError::NotFound { name: entry.id.to_string() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// From rest to running. With the entry's `changing` held.
+    pub(super) async fn bring_up(self: &Rc<Self>, entry: &Rc<Entry>) -> Result<(), StartError> {
+        let started = self.try_bring_up(entry).await;
+        if let Err(error) = &started {
+            // Those who wait for its streams wait in vain.
+            entry.attaching.take();
+            self.take_in_end(entry, None).await;
+            tracing::info!(container = %entry.id.short(), error = casemate_model::chain(error), "not started");
+        }
+        started
+    }
+
+    async fn try_bring_up(self: &Rc<Self>, entry: &Rc<Entry>) -> Result<(), StartError> {
+        let container = entry.container();
+        let (engine, of) = (Arc::clone(&self.engine), container.as_ref().clone());
+        let readied = blocking(move || engine.ready(&of, None)).await?;
+        let client = self.engine.start_keeper(&container, readied).await?;
+        let started = async {
+            entry.serve_attaching(&client).await?;
+            client.start().await.map_err(Failure::from)
+        };
+        if let Err(failure) = started.await {
+            // It clears up and goes.
+            client.shutdown().await.ok();
+            client.lost().await;
+            return Err(StartError::Refused(failure));
+        }
+        self.reread(entry).await;
+        self.up(entry, client);
+        self.note(Subject::Container, entry, "start", []);
+        Ok(())
+    }
+
+    /// Asks it to stop, and kills it after a while: seconds, none if negative.
+    pub async fn stop(
+        self: &Rc<Self>,
+        entry: &Rc<Entry>,
+        signal: Option<Signal>,
+        seconds: Option<i64>,
+    ) -> Result<(), EngineError> {
+        let (this, entry) = (Rc::clone(self), Rc::clone(entry));
+        to_its_end(async move {
+            let _changing = entry.changing.lock().await;
+            this.end(&entry, signal, seconds).await
+        })
+        .await
+    }
+
+    async fn end(&self, entry: &Rc<Entry>, signal: Option<Signal>, seconds: Option<i64>) -> Result<(), EngineError> {
+        self.note_by_user(entry, true).await;
+        self.give_up_restart(entry);
+        let Some(client) = entry.client() else {
+            return Err(EngineError::NotRunning { id: entry.id.to_string() });
+        };
+        let container = entry.container();
+        let own = container.record.stop_timeout_s.and_then(|seconds| i64::try_from(seconds).ok());
+        let seconds = seconds.or(own).unwrap_or(STOP_TIMEOUT);
+        let timeout_ms = u64::try_from(seconds).ok().map(|seconds| seconds.saturating_mul(1000));
+        let signal = signal.unwrap_or(container.stop_signal);
+        if let Err(error) = client.stop(signal, timeout_ms).await {
+            let failure = Failure::from(error);
+            // It ended by itself while this was said.
+            if failure.class != ErrorClass::Unavailable && failure.class != ErrorClass::Conflict {
+                return Err(EngineError::Refused(failure));
+            }
+        }
+        self.until_down(entry).await;
+        self.note(Subject::Container, entry, "stop", []);
+        Ok(())
+    }
+
+    /// Sends a signal; returns after a kill when the container is down.
+    pub async fn kill(self: &Rc<Self>, entry: &Rc<Entry>, signal: Signal) -> Result<(), EngineError> {
+        let not_running = || EngineError::NotRunning { id: entry.id.to_string() };
+        let client = entry.client().ok_or_else(not_running)?;
+        if signal == Signal::KILL || signal == entry.container().stop_signal {
+            self.note_by_user(entry, true).await;
+        }
+        if let Err(error) = client.signal(&ProcessRef::Init, signal).await {
+            return Err(match Failure::from(error) {
+                failure if failure.class == ErrorClass::Conflict || failure.class == ErrorClass::Unavailable => {
+                    not_running()
+                }
+                failure => EngineError::Refused(failure),
+            });
+        }
+        self.note(Subject::Container, entry, "kill", [("signal", signal.number().to_string())]);
+        if signal == Signal::KILL {
+            self.until_down(entry).await;
+        }
+        Ok(())
+    }
+
+    pub async fn restart(
+        self: &Rc<Self>,
+        entry: &Rc<Entry>,
+        signal: Option<Signal>,
+        seconds: Option<i64>,
+    ) -> Result<(), StartError> {
+        let (this, entry) = (Rc::clone(self), Rc::clone(entry));
+        to_its_end(async move {
+            let _changing = entry.changing.lock().await;
+            this.refuse_removed(&entry)?;
+            match this.end(&entry, signal, seconds).await {
+                Ok(()) | Err(EngineError::NotRunning { .. }) => {}
+                Err(error) => return Err(StartError::Stop(error)),
+            }
+            this.note_by_user(&entry, false).await;
+            this.bring_up(&entry).await?;
+            this.note(Subject::Container, &entry, "restart", []);
+            Ok(())
+        })
+        .await
+    }
+
+    pub async fn rename(self: &Rc<Self>, entry: &Rc<Entry>, name: ContainerName) -> Result<(), RenameError> {
+        let (this, entry) = (Rc::clone(self), Rc::clone(entry));
+        to_its_end(async move {
+            let _changing = entry.changing.lock().await;
+            let old = entry.container().name.clone();
+            if old == name {
+                return Err(RenameError::Same);
+            }
+            this.reserve(Some(&name)).map_err(RenameError::Name)?;
+            let (engine, of, new) = (Arc::clone(&this.engine), entry.container().as_ref().clone(), name.clone());
+            match blocking(move || engine.rename(of, new)).await {
+                Ok(container) => {
+                    entry.set_container(container);
+                    let mut names = this.names.borrow_mut();
+                    names.remove(&old);
+                    names.insert(name, Some(entry.id.clone()));
+                    drop(names);
+                    this.note(Subject::Container, &entry, "rename", [("oldName", format!("/{old}"))]);
+                    Ok(())
+                }
+                Err(error) => {
+                    this.names.borrow_mut().remove(&name);
+                    Err(RenameError::Record(error))
+                }
+            }
+        })
+        .await
+    }
+
+    /// Removes a container and all it wrote; one that runs only by `force`.
+    pub async fn remove(self: &Rc<Self>, entry: &Rc<Entry>, force: bool) -> Result<(), RemoveError> {
+        let (this, entry) = (Rc::clone(self), Rc::clone(entry));
+        to_its_end(async move { this.take_away(&entry, force).await }).await
+    }
+
+    async fn take_away(self: &Rc<Self>, entry: &Rc<Entry>, force: bool) -> Result<(), RemoveError> {
+        let state = entry.status();
+        if state == Status::Removing {
+            return Err(RemoveError::InProgress { id: entry.id.to_string() });
+        }
+        if !force && (state.is_up() || state == Status::Restarting) {
+            return Err(RemoveError::Running { name: entry.name(), state: state.as_str() });
+        }
+        // A start that is under way is not waited for: without its keeper it
+        // fails and is over.
+        if force {
+            self.note_by_user(entry, true).await;
+            self.give_up_restart(entry);
+            match entry.client() {
+                Some(client) => {
+                    if let Err(error) = client.signal(&ProcessRef::Init, Signal::KILL).await {
+                        tracing::debug!(error = casemate_model::chain(&error), "kill before removal");
+                    }
+                    client.shutdown().await.ok();
+                    client.lost().await;
+                }
+                None => self.shut_keeper_down(entry).await,
+            }
+        }
+        let _changing = entry.changing.lock().await;
+        if entry.life.borrow().removed {
+            // It was to be removed at its end, and came to it.
+            return Ok(());
+        }
+        entry.set_status(Status::Removing);
+        let (engine, container) = (Arc::clone(&self.engine), entry.container().as_ref().clone());
+        if let Err(error) = blocking(move || engine.delete(&container)).await {
+            entry.set_status(Status::Dead);
+            return Err(error);
+        }
+        self.forget(entry);
+        Ok(())
+    }
+
+    /// A start under way has a keeper that is not known here yet.
+    async fn shut_keeper_down(&self, entry: &Entry) {
+        let container = entry.container();
+        if !container.has_keeper() {
+            return;
+        }
+        if let Ok(keeper) = container.connect().await {
+            keeper.client.shutdown().await.ok();
+        }
+    }
+
+    /// The container exists no more.
+    pub(super) fn forget(&self, entry: &Rc<Entry>) {
+        if self.containers.borrow_mut().remove(&entry.id).is_none() {
+            return;
+        }
+        self.names.borrow_mut().remove(&entry.container().name);
+        self.execs.borrow_mut().retain(|_, exec| exec.container != entry.id);
+        self.note(Subject::Container, entry, "destroy", []);
+        entry.life.send_modify(|life| life.removed = true);
+    }
+
+    fn give_up_restart(&self, entry: &Entry) {
+        let restart = match &*entry.phase.borrow() {
+            Phase::Pausing(restart) => restart.clone(),
+            Phase::Resting | Phase::Up(_) => return,
+        };
+        restart.abort();
+        entry.phase.replace(Phase::Resting);
+        entry.set_status(resting_status(&entry.container()));
+    }
+
+    /// Writes down whether it is the user's will that it stands still, and
+    /// begins to count its restarts anew.
+    async fn note_by_user(&self, entry: &Entry, stopped: bool) {
+        let record = RestartRecord { stopped_by_user: stopped, ..RestartRecord::new() };
+        self.write_restart(entry, record).await;
+    }
+
+    pub(super) async fn write_restart(&self, entry: &Entry, record: RestartRecord) {
+        let mut container = entry.container().as_ref().clone();
+        if container.restart == record {
+            return;
+        }
+        let path = container.paths.restart();
+        container.restart = record.clone();
+        entry.set_container(container);
+        let written = blocking(move || casemate_record::file::write(&path, &record, Durability::Synced)).await;
+        if let Err(error) = written {
+            tracing::warn!(container = %entry.id.short(), error = casemate_model::chain(&error), class = error.class().name(), "restart state not kept");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Watching what runs, from its start to its keeper's last act, and what comes
+//! after: nothing, or another start.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use casemate_model::{Exited, ProcessRef};
+use casemate_record::RestartRecord;
+use casemate_wire::Client;
+
+use super::entry::{Entry, Phase, Status, resting_status};
+use super::{Daemon, Subject, blocking};
+use crate::container::UNSEEN_EXIT;
+
+impl Daemon {
+    /// Takes over a container as it is found when the daemon starts.
+    pub(super) async fn adopt(self: &Rc<Self>, entry: Rc<Entry>) {
+        let container = entry.container();
+        if !container.has_keeper() {
+            self.restart_with_daemon(&entry);
+            return;
+        }
+        let Ok(keeper) = container.connect().await else {
+            self.take_in_end(&entry, None).await;
+            self.restart_with_daemon(&entry);
+            return;
+        };
+        if container.state.is_running() {
+            self.up(&entry, keeper.client);
+            return;
+        }
+        // Its creator was killed before it started, so the keeper gives up.
+        let this = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            keeper.client.lost().await;
+            this.take_in_end(&entry, None).await;
+        });
+    }
+
+    fn restart_with_daemon(self: &Rc<Self>, entry: &Rc<Entry>) {
+        let container = entry.container();
+        let RestartRecord { stopped_by_user, count, .. } = container.restart;
+        let exit_code = container.state.exit_code.unwrap_or(0);
+        let policy = container.restart_policy();
+        if container.state.finished.is_some() && policy.restarts_with_daemon(exit_code, stopped_by_user, count) {
+            let (this, entry) = (Rc::clone(self), Rc::clone(entry));
+            tokio::task::spawn_local(async move {
+                if let Err(error) = this.start(&entry).await {
+                    tracing::error!(container = %entry.id.short(), error = casemate_model::chain(&error), "not started again");
+                }
+            });
+        }
+    }
+
+    /// The container runs and this is its keeper.
+    pub(super) fn up(self: &Rc<Self>, entry: &Rc<Entry>, client: Client) {
+        entry.phase.replace(Phase::Up(client.clone()));
+        entry.set_status(Status::Running);
+        tokio::task::spawn_local(Rc::clone(self).see_through(Rc::clone(entry), client));
+    }
+
+    async fn see_through(self: Rc<Self>, entry: Rc<Entry>, client: Client) {
+        let began = Instant::now();
+        let health = tokio::task::spawn_local(Rc::clone(&self).look_after_health(Rc::clone(&entry), client.clone()));
+        let exited = client.wait(&ProcessRef::Init).await.ok();
+        health.abort();
+        // Nothing of it is left when its keeper has gone.
+        client.lost().await;
+        let code = self.take_in_end(&entry, exited).await;
+        if !entry.life.borrow().removed {
+            self.restart_if_due(&entry, code, began);
+        }
+    }
+
+    /// The keeper has gone: takes in what it left, and tells all who wait.
+    pub(super) async fn take_in_end(&self, entry: &Rc<Entry>, exited: Option<Exited>) -> i32 {
+        let was_up = matches!(&*entry.phase.borrow(), Phase::Up(_));
+        let (engine, id) = (Arc::clone(&self.engine), entry.id.clone());
+        // Of a keeper that was killed.
+        let cleared = blocking(move || engine.reconcile_one(&id)).await;
+        if let Err(error) = cleared {
+            tracing::warn!(container = %entry.id.short(), error = casemate_model::chain(&error), "not cleared up");
+        }
+        let exists = self.reread(entry).await;
+        let container = entry.container();
+        let code = match (&exited, container.state.exit_code) {
+            (Some(exited), _) => exited.status.code().into(),
+            (None, Some(code)) if exists => code,
+            (None, _) => UNSEEN_EXIT,
+        };
+        entry.phase.replace(Phase::Resting);
+        if was_up {
+            if container.state.oom_killed || exited.as_ref().is_some_and(|exited| exited.oom_killed) {
+                self.note(Subject::Container, entry, "oom", []);
+            }
+            self.note(Subject::Container, entry, "die", [("exitCode", code.to_string())]);
+        }
+        entry.life.send_modify(|life| {
+            life.status = resting_status(&container);
+            life.exit_code = code;
+            life.error = container.state.error.clone();
+            if was_up {
+                life.exits += 1;
+            }
+        });
+        if !exists {
+            self.forget(entry);
+        }
+        code
+    }
+
+    /// Reads its records anew; false if it has none any more.
+    pub(super) async fn reread(&self, entry: &Entry) -> bool {
+        let (engine, id) = (Arc::clone(&self.engine), entry.id.clone());
+        match blocking(move || engine.container(&id)).await {
+            Ok(container) => {
+                entry.set_container(container);
+                true
+            }
+            Err(error) => {
+                if !error.is_missing() {
+                    tracing::warn!(container = %entry.id.short(), error = casemate_model::chain(&error), "unreadable");
+                }
+                !error.is_missing()
+            }
+        }
+    }
+
+    fn restart_if_due(self: &Rc<Self>, entry: &Rc<Entry>, exit_code: i32, began: Instant) {
+        let container = entry.container();
+        let RestartRecord { stopped_by_user, count, .. } = container.restart.clone();
+        if !container.restart_policy().restarts(exit_code, stopped_by_user, count) {
+            return;
+        }
+        let mut backoff = entry.backoff.get();
+        let pause = backoff.next(began.elapsed());
+        entry.backoff.set(backoff);
+        let (this, of) = (Rc::clone(self), Rc::clone(entry));
+        let restart = tokio::task::spawn_local(async move {
+            tokio::time::sleep(pause).await;
+            // From here on it runs to its end: whoever takes the restart back
+            // finds a container that is being started.
+            tokio::task::spawn_local(async move { this.start_again(of).await });
+        });
+        entry.phase.replace(Phase::Pausing(restart.abort_handle()));
+        entry.set_status(Status::Restarting);
+    }
+
+    async fn start_again(self: &Rc<Self>, entry: Rc<Entry>) {
+        let _changing = entry.changing.lock().await;
+        if !matches!(&*entry.phase.borrow(), Phase::Pausing(_)) || entry.status() != Status::Restarting {
+            return;
+        }
+        let restart = entry.container().restart.clone();
+        self.write_restart(&entry, RestartRecord { count: restart.count + 1, ..restart }).await;
+        entry.phase.replace(Phase::Resting);
+        // Logged where it failed; a policy does not try what cannot start.
+        let _ = self.bring_up(&entry).await;
+    }
+
+    /// Waits until its keeper has gone and its end has been taken in.
+    pub(super) async fn until_down(&self, entry: &Entry) {
+        let _ = entry.watch().wait_for(|life| !life.status.is_up()).await;
+    }
+}
