@@ -30,8 +30,8 @@ struct CreateBody {
 }
 
 pub(crate) async fn create(mut call: Call, id: &str) -> Reply {
-    let entry = call.container(id)?;
     let body: CreateBody = call.json().await?;
+    let entry = call.container(id)?;
     let text = |value: Option<String>| value.filter(|text| !text.is_empty());
     let user = text(body.user)
         .map(|user| user.parse().map_err(|error: casemate_model::InvalidUser| ApiError::bad_request(error.to_string())))
@@ -65,8 +65,8 @@ struct StartBody {
 }
 
 pub(crate) async fn start(mut call: Call, id: &str) -> Reply {
-    let exec = call.daemon.exec(id)?;
     let body: StartBody = call.optional_json().await?.unwrap_or_default();
+    let exec = call.daemon.exec(id)?;
     let size = body.console_size.map(|[rows, columns]| TerminalSize { rows, columns });
     if body.detach.unwrap_or(false) {
         let streams = call.daemon.start_exec(&exec, size).await?;

@@ -96,7 +96,7 @@ impl Engine {
                 name: request.restart.name().to_owned(),
                 retries: request.restart.retries(),
             },
-            health: request.health.as_ref().map(|check| health_record(check)),
+            health: request.health.as_ref().map(health_record),
         };
         // A container that goes with its end need not survive a power failure.
         let durability = if request.auto_remove { file::Durability::Ordered } else { file::Durability::Synced };

@@ -71,6 +71,7 @@ fn crates_use_only_what_they_may() {
         ("supervisor", &["launch", "model", "wire"]),
         ("keeper", &["launch", "model", "record", "supervisor", "vm", "wire"]),
         ("engine", &["image", "launch", "model", "record", "seccomp", "wire"]),
+        ("api", &["engine", "image", "model", "record", "wire"]),
         ("agent", &["launch", "model", "supervisor", "wire"]),
     ]);
     let found = dependencies();
@@ -78,6 +79,20 @@ fn crates_use_only_what_they_may() {
         for used in &found[name] {
             assert!(allowed.contains(&used.as_str()), "crates/{name} must not depend on crates/{used}");
         }
+    }
+}
+
+/// Docker's JSON and HTTP are the API's alone.
+#[test]
+fn only_the_api_knows_http() {
+    for entry in fs::read_dir(root().join("crates")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if ["api", "casemate", "image"].contains(&name.as_str()) {
+            continue;
+        }
+        let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap();
+        assert!(!manifest.contains("hyper"), "crates/{name} speaks HTTP");
     }
 }
 

@@ -82,11 +82,12 @@ struct Restart {
 }
 
 pub(crate) async fn create(mut call: Call) -> Reply {
+    // Read first: a client that is still writing would not see the answer.
+    let body: Body = call.json().await?;
     let name = match call.query.get("name") {
         Some(name) => Some(name.parse::<ContainerName>().map_err(|error| ApiError::bad_request(error.to_string()))?),
         None => None,
     };
-    let body: Body = call.json().await?;
     let request = request(name, body)?;
     let entry = call.daemon.create(request).await?;
     reply::json_with(StatusCode::CREATED, &json!({ "Id": entry.id.as_str(), "Warnings": [] }))

@@ -46,7 +46,7 @@ pub(crate) fn list(call: &Call) -> Reply {
     let chosen = entries
         .iter()
         .filter(|entry| (all || entry.status().is_up() || entry.status() == Status::Restarting) && wanted.fits(entry));
-    let rows: Vec<Value> = chosen.take(limit.unwrap_or(usize::MAX)).map(|entry| row(entry)).collect();
+    let rows: Vec<Value> = chosen.take(limit.unwrap_or(usize::MAX)).map(row).collect();
     reply::json(&Value::Array(rows))
 }
 

@@ -81,7 +81,7 @@ struct Gone;
 
 impl Reader {
     fn read_once(self) {
-        if let Err(error) = self.from_the_beginning() {
+        if let Err(error) = self.read_all() {
             tracing::warn!(path = %self.log.display(), %error, "log not read");
         }
     }
@@ -93,7 +93,7 @@ impl Reader {
     }
 
     fn try_follow(&self, watch: &Watch) -> io::Result<()> {
-        let Some(mut current) = self.from_the_beginning()? else {
+        let Some(mut current) = self.read_all()? else {
             return Ok(());
         };
         loop {
@@ -118,7 +118,7 @@ impl Reader {
 
     /// What is there; the newest file's reader is returned, unless the client
     /// has gone.
-    fn from_the_beginning(&self) -> io::Result<Option<Option<BufReader<File>>>> {
+    fn read_all(&self) -> io::Result<Option<Option<BufReader<File>>>> {
         let mut skip = match self.request.tail {
             Some(tail) => self.count()?.saturating_sub(tail),
             None => 0,
