@@ -9,7 +9,7 @@ mod list;
 mod logs;
 mod wait;
 
-pub(crate) use attach::attach;
+pub(crate) use attach::{attach, attach_websocket};
 pub(crate) use create::create;
 pub(crate) use inspect::{inspect, stats, top};
 pub(crate) use lifecycle::{kill, prune, remove, rename, resize, restart, size, start, stop};

@@ -3,7 +3,6 @@
 use casemate_engine::daemon::{ExecRequest, ExecState};
 use casemate_model::{Classify, TerminalSize, chain};
 use hyper::StatusCode;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -88,21 +87,20 @@ pub(crate) async fn start(mut call: Call, id: &str) -> Reply {
         call.daemon.start_exec(&exec, size).await?;
     }
     let keys = hijack::detach_keys(exec.request.detach_keys.as_deref())?;
-    let (response, upgrade) = hijack::upgrade(&mut call.request, call.version, terminal)?;
+    let (response, upgrade) = hijack::upgrade(&call, terminal);
     let daemon = call.daemon;
     tokio::task::spawn_local(async move {
-        let Ok(upgraded) = upgrade.await else {
+        let Ok(mut connection) = upgrade.await else {
             return;
         };
-        let mut connection = TokioIo::new(upgraded);
         let mut streams = match daemon.start_exec(&exec, size).await {
             Ok(streams) => streams,
             Err(error) => {
                 // Too late for a status: dockerd says it on the output too.
                 tracing::debug!(class = error.class().name(), error = chain(&error), "exec not started");
                 let text = format!("{}\r\n", chain(&error));
-                let _ = connection.write_all(&hijack::framed(false, text.as_bytes(), terminal)).await;
-                let _ = connection.shutdown().await;
+                let _ = connection.writer.write_all(&hijack::framed(false, text.as_bytes(), terminal)).await;
+                let _ = connection.writer.shutdown().await;
                 return;
             }
         };

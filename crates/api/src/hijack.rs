@@ -8,16 +8,14 @@
 use std::io;
 
 use casemate_engine::daemon::Streams;
-use hyper::body::Incoming;
+use hyper::Response;
 use hyper::header::HeaderValue;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::oneshot;
 
 use crate::body::Body;
 use crate::error::ApiError;
-use crate::request::Version;
+use crate::request::{Call, Version};
 
 /// What is read at once of an output or of the client's input.
 const CHUNK: usize = 32 << 10;
@@ -27,7 +25,22 @@ const HEADER: usize = 8;
 /// Docker's keys for leaving a process alone: Ctrl-P, Ctrl-Q.
 const DETACH_KEYS: [u8; 2] = [0x10, 0x11];
 
-pub(crate) type Connection = TokioIo<Upgraded>;
+/// A client's connection after HTTP.
+pub(crate) struct Connection {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+    /// Pieces of output have headers, unless there is a terminal.
+    pub(crate) framed: bool,
+}
+
+pub(crate) type Reader = Box<dyn AsyncRead + Unpin>;
+pub(crate) type Writer = Box<dyn AsyncWrite + Unpin>;
+
+/// Who asked for a connection, and with which head HTTP ends on it.
+pub(crate) struct Hijack {
+    pub(crate) head: Vec<u8>,
+    pub(crate) taker: oneshot::Sender<Connection>,
+}
 
 /// Which of a process's streams a client wants.
 #[derive(Clone, Copy, Debug)]
@@ -37,22 +50,25 @@ pub(crate) struct Wanted {
     pub(crate) stderr: bool,
 }
 
-/// The answer that ends HTTP on this connection, and what comes of it.
-pub(crate) fn upgrade(
-    request: &mut Request<Incoming>,
-    version: Version,
-    terminal: bool,
-) -> Result<(Response<Body>, OnUpgrade), ApiError> {
-    if !request.headers().contains_key("upgrade") {
-        return Err(ApiError::bad_request("this endpoint needs the headers Connection: Upgrade and Upgrade: tcp"));
-    }
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert("connection", HeaderValue::from_static("Upgrade"));
-    headers.insert("upgrade", HeaderValue::from_static("tcp"));
-    headers.insert("content-type", content_type(version, terminal));
-    Ok((response, hyper::upgrade::on(request)))
+/// Takes the connection when the returned answer is sent: with status 101 if
+/// the client asks for an upgrade, with 200 in the form before 1.21.
+pub(crate) fn upgrade(call: &Call, terminal: bool) -> (Response<Body>, oneshot::Receiver<Connection>) {
+    let media_type = content_type(call.version, terminal);
+    let media_type = media_type.to_str().unwrap_or_default();
+    let head = match call.request.headers().contains_key("upgrade") {
+        true => format!(
+            "HTTP/1.1 101 UPGRADED\r\nContent-Type: {media_type}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        ),
+        false => format!("HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\n\r\n"),
+    };
+    take(call, head)
+}
+
+/// Takes the connection; `head` is what the client gets instead of the answer.
+pub(crate) fn take(call: &Call, head: String) -> (Response<Body>, oneshot::Receiver<Connection>) {
+    let (taker, connection) = oneshot::channel();
+    call.hijack.replace(Some(Hijack { head: head.into_bytes(), taker }));
+    (Response::new(Body::Empty), connection)
 }
 
 /// Since 1.42 the type tells whether pieces have headers.
@@ -111,7 +127,7 @@ pub(crate) async fn join(
     started: impl Future<Output = bool>,
 ) -> Parted {
     let terminal = streams.stderr.is_none();
-    let (reader, mut writer) = tokio::io::split(connection);
+    let Connection { reader, mut writer, framed } = connection;
     let (client, process) = (streams.client.clone(), streams.process.clone());
     let input = async {
         if !wanted.stdin || !started.await {
@@ -123,7 +139,7 @@ pub(crate) async fn join(
             Err(_) => watch(reader).await,
         }
     };
-    let output = copy_outputs(streams, &mut writer, wanted);
+    let output = copy_outputs(streams, &mut writer, wanted, framed && !terminal);
     let parted = tokio::select! {
         parted = output => parted,
         () = input => Parted::Left,
@@ -134,7 +150,7 @@ pub(crate) async fn join(
 
 /// Returns when the client has gone; that it has nothing more to say does not
 /// mean that it does not listen.
-async fn watch(mut reader: ReadHalf<Connection>) {
+async fn watch(mut reader: Reader) {
     let mut ignored = [0; 1024];
     loop {
         match reader.read(&mut ignored).await {
@@ -146,7 +162,7 @@ async fn watch(mut reader: ReadHalf<Connection>) {
 }
 
 /// Returns when the client leaves the process alone.
-async fn copy_input(mut reader: ReadHalf<Connection>, mut stdin: impl AsyncWrite + Unpin, keys: Option<&[u8]>) {
+async fn copy_input(mut reader: Reader, mut stdin: impl AsyncWrite + Unpin, keys: Option<&[u8]>) {
     let mut chunk = vec![0; CHUNK];
     let mut matcher = keys.map(KeyMatcher::new);
     loop {
@@ -172,8 +188,7 @@ async fn copy_input(mut reader: ReadHalf<Connection>, mut stdin: impl AsyncWrite
     std::future::pending().await
 }
 
-async fn copy_outputs(streams: &mut Streams, writer: &mut WriteHalf<Connection>, wanted: Wanted) -> Parted {
-    let terminal = streams.stderr.is_none();
+async fn copy_outputs(streams: &mut Streams, writer: &mut Writer, wanted: Wanted, headers: bool) -> Parted {
     let Streams { stdout, stderr, .. } = streams;
     let (mut first, mut second) = (vec![0; CHUNK], vec![0; CHUNK]);
     let (mut out_open, mut err_open) = (true, stderr.is_some());
@@ -193,7 +208,7 @@ async fn copy_outputs(streams: &mut Streams, writer: &mut WriteHalf<Connection>,
         if length == 0 || !is_wanted {
             continue;
         }
-        if writer.write_all(&framed(is_stderr, bytes, terminal)).await.is_err() || writer.flush().await.is_err() {
+        if writer.write_all(&framed(is_stderr, bytes, !headers)).await.is_err() || writer.flush().await.is_err() {
             return Parted::Left;
         }
     }

@@ -26,6 +26,7 @@ mod request;
 mod route;
 mod server;
 mod system;
+mod websocket;
 
 pub use server::{HostFacts, serve};
 

@@ -1,5 +1,6 @@
 //! A request as handlers get it.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use casemate_engine::Daemon;
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use crate::error::ApiError;
+use crate::hijack::Hijack;
 use crate::query::Query;
 use crate::server::HostFacts;
 
@@ -20,6 +22,8 @@ const MAX_JSON: usize = 4 << 20;
 pub(crate) struct Call {
     pub(crate) daemon: Rc<Daemon>,
     pub(crate) facts: Rc<HostFacts>,
+    /// Where a handler that wants the connection itself says so.
+    pub(crate) hijack: Rc<RefCell<Option<Hijack>>>,
     pub(crate) query: Query,
     pub(crate) version: Version,
     pub(crate) request: Request<Incoming>,

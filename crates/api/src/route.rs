@@ -1,5 +1,6 @@
 //! From method and path to a handler.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use casemate_engine::Daemon;
@@ -9,6 +10,7 @@ use hyper::{Method, Request, Response};
 
 use crate::body::Body;
 use crate::error::ApiError;
+use crate::hijack::Hijack;
 use crate::query::Query;
 use crate::reply::Reply;
 use crate::request::{Call, Version};
@@ -17,10 +19,18 @@ use crate::{API_VERSION, MIN_API_VERSION, containers, exec, images, out_of_scope
 
 const SERVER: HeaderValue = HeaderValue::from_static(concat!("Casemate/", env!("CARGO_PKG_VERSION"), " (linux)"));
 
-pub(crate) async fn answer(daemon: Rc<Daemon>, facts: Rc<HostFacts>, request: Request<Incoming>) -> Response<Body> {
+/// What all requests of a connection share.
+#[derive(Clone)]
+pub(crate) struct Served {
+    pub(crate) daemon: Rc<Daemon>,
+    pub(crate) facts: Rc<HostFacts>,
+    pub(crate) hijack: Rc<RefCell<Option<Hijack>>>,
+}
+
+pub(crate) async fn answer(served: Served, request: Request<Incoming>) -> Response<Body> {
     let head = request.method() == Method::HEAD;
     let described = format!("{} {}", request.method(), request.uri());
-    let mut response = match dispatch(daemon, facts, request).await {
+    let mut response = match dispatch(served, request).await {
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(request = described, status = error.status.as_u16(), error = error.message, "refused");
@@ -38,7 +48,7 @@ pub(crate) async fn answer(daemon: Rc<Daemon>, facts: Rc<HostFacts>, request: Re
     response
 }
 
-async fn dispatch(daemon: Rc<Daemon>, facts: Rc<HostFacts>, request: Request<Incoming>) -> Reply {
+async fn dispatch(served: Served, request: Request<Incoming>) -> Reply {
     let path = request.uri().path().to_owned();
     let segments: Vec<String> = path
         .split('/')
@@ -56,7 +66,8 @@ async fn dispatch(daemon: Rc<Daemon>, facts: Rc<HostFacts>, request: Request<Inc
     check(version)?;
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let method = request.method().clone();
-    let call = Call { daemon, facts, query, version, request };
+    let Served { daemon, facts, hijack } = served;
+    let call = Call { daemon, facts, hijack, query, version, request };
     route(&method, segments, call).await
 }
 
@@ -84,6 +95,7 @@ async fn route(method: &Method, segments: &[&str], call: Call) -> Reply {
         ("POST", ["containers", id, "resize"]) => containers::resize(&call, id).await,
         ("POST", ["containers", id, "wait"]) => containers::wait(&call, id),
         ("POST", ["containers", id, "attach"]) => containers::attach(call, id).await,
+        ("GET", ["containers", id, "attach", "ws"]) => containers::attach_websocket(call, id).await,
         ("POST", ["containers", id, "exec"]) => exec::create(call, id).await,
         ("DELETE", ["containers", id]) => containers::remove(&call, id).await,
 

@@ -1,17 +1,24 @@
 //! Connections.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use casemate_engine::Daemon;
-use hyper::server::conn::http1;
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::UnixListener;
 
-use crate::route;
+use crate::hijack::{Connection, Hijack};
+use crate::route::{self, Served};
 
 /// What is said of the host in `info` and `version`.
 #[derive(Clone, Debug, Default)]
@@ -56,12 +63,63 @@ pub async fn serve(daemon: Rc<Daemon>, facts: Rc<HostFacts>, listener: UnixListe
 
 async fn answer<T>(daemon: Rc<Daemon>, facts: Rc<HostFacts>, stream: T) -> Result<(), io::Error>
 where
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let hijack = Rc::new(RefCell::new(None));
+    let served = Served { daemon, facts, hijack: Rc::clone(&hijack) };
     let service = service_fn(move |request| {
-        let (daemon, facts) = (Rc::clone(&daemon), Rc::clone(&facts));
-        async move { Ok::<_, Infallible>(route::answer(daemon, facts, request).await) }
+        let (served, hijack) = (served.clone(), Rc::clone(&served.hijack));
+        Box::pin(async move {
+            let mut response = route::answer(served, request).await;
+            if hijack.borrow().is_some() {
+                response.headers_mut().insert("connection", HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        })
     });
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
-    connection.await.map_err(io::Error::other)
+    let stream = Silenced { stream, hijack: Rc::clone(&hijack) };
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    poll_fn(|context| connection.poll_without_shutdown(context)).await.map_err(io::Error::other)?;
+    let Some(Hijack { head, taker }) = hijack.take() else {
+        return Ok(());
+    };
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let (reader, mut writer) = tokio::io::split(io.into_inner().stream);
+    writer.write_all(&head).await?;
+    writer.flush().await?;
+    // What the client has sent already, and then the rest.
+    let reader = Box::new(io::Cursor::new(read_buf).chain(reader));
+    // Whoever asked for it may have given up.
+    let _ = taker.send(Connection { reader, writer: Box::new(writer), framed: true });
+    Ok(())
+}
+
+/// A connection on which HTTP says no more once a handler has taken it: the
+/// answer that ends HTTP's part is not sent.
+struct Silenced<T> {
+    stream: T,
+    hijack: Rc<RefCell<Option<Hijack>>>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Silenced<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Silenced<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.hijack.borrow().is_some() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

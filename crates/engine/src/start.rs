@@ -108,6 +108,7 @@ impl Engine {
             container: Launchable {
                 id: container.id.clone(),
                 init: Process { stdin: record.open_stdin, ..process },
+                stdin_once: record.stdin_once,
                 read_only: record.read_only,
                 ephemeral: record.auto_remove,
                 etc: EtcFiles {

@@ -11,11 +11,12 @@ use casemate_record::file::{self, Durability};
 use casemate_record::log::LogFile;
 use casemate_record::{ContainerPaths, StateRecord};
 use casemate_wire::{Create, Place, Started};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::task::JoinSet;
 
 use crate::attach::Outputs;
 use crate::backend::Backend;
+use crate::input::ClientInput;
 use crate::timeline::Timeline;
 use crate::vm_mode::VmMode;
 use crate::{process_mode, state};
@@ -52,7 +53,22 @@ pub(crate) struct Prepared {
     pub(crate) backend: Backend,
     pub(crate) outputs: Rc<Outputs>,
     terminal: bool,
+    /// The init's input ends with the first client that ends its own.
+    stdin_once: bool,
+    /// Opened by the first client that wants it.
+    input: OnceCell<ClientInput>,
     timeline: Timeline,
+}
+
+impl Prepared {
+    /// The init's input, shared with all others who write to it.
+    pub(crate) async fn input(&self) -> Result<ClientInput, Failure> {
+        let open = async || {
+            let init = self.backend.stdin(&ProcessRef::Init).await?;
+            Ok(ClientInput::to(init, self.stdin_once && !self.terminal))
+        };
+        self.input.get_or_try_init(open).await.cloned()
+    }
 }
 
 impl Keeper {
@@ -121,6 +137,7 @@ impl Keeper {
         let log = LogFile::open(self.paths.log())
             .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot open the container's log: {error}")))?;
         let terminal = container.init.terminal.is_some();
+        let stdin_once = container.stdin_once;
         let started = Instant::now();
         let backend = match place {
             Place::Host(place) => {
@@ -136,7 +153,14 @@ impl Keeper {
                 return Err(Failure::new(ErrorClass::InvalidArgument, "a keeper does not run in a guest"));
             }
         };
-        Ok(Prepared { backend, outputs: Rc::new(Outputs::new(log)), terminal, timeline })
+        Ok(Prepared {
+            backend,
+            outputs: Rc::new(Outputs::new(log)),
+            terminal,
+            stdin_once,
+            input: OnceCell::new(),
+            timeline,
+        })
     }
 
     pub(crate) async fn start(self: &Rc<Self>) -> Result<Started, Failure> {

@@ -17,6 +17,7 @@
 
 mod attach;
 mod backend;
+mod input;
 mod keeper;
 mod process_mode;
 mod service;

@@ -61,7 +61,11 @@ impl Service for Desk {
     }
 
     async fn stdin(&self, process: ProcessRef) -> Result<Input, Failure> {
-        self.0.running()?.backend.stdin(&process).await
+        let running = self.0.running()?;
+        match process {
+            ProcessRef::Init => Ok(Box::new(running.input().await?)),
+            exec @ ProcessRef::Exec(_) => running.backend.stdin(&exec).await,
+        }
     }
 
     async fn output(&self, process: ProcessRef, stream: OutputStream) -> Result<Output, Failure> {

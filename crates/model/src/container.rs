@@ -28,6 +28,9 @@ pub struct Container {
     pub id: ContainerId,
     pub hostname: String,
     pub init: Process,
+    /// The init's input ends with the first client that ends it, not only with
+    /// the container.
+    pub stdin_once: bool,
     /// The root filesystem cannot be written.
     pub read_only: bool,
     /// Nothing that it writes is looked at when it is gone, so that nothing

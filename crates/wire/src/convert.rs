@@ -365,14 +365,25 @@ fn extent((offset, length): (u64, u64)) -> Result<Extent, InvalidMessage> {
 
 impl From<&Container> for written::Container {
     fn from(container: &Container) -> Self {
-        let Container { id, hostname, init, read_only, ephemeral, etc, limits, masked_paths, readonly_paths } =
-            container;
+        let Container {
+            id,
+            hostname,
+            init,
+            stdin_once,
+            read_only,
+            ephemeral,
+            etc,
+            limits,
+            masked_paths,
+            readonly_paths,
+        } = container;
         let EtcFiles { hosts, hostname: etc_hostname, resolv_conf } = etc;
         let Limits { memory, cpus, pids, shm_size } = limits;
         Self {
             id: id.as_str().to_owned(),
             hostname: hostname.clone(),
             init: init.into(),
+            stdin_once: *stdin_once,
             read_only: *read_only,
             ephemeral: *ephemeral,
             hosts: hosts.clone(),
@@ -396,6 +407,7 @@ impl TryFrom<written::Container> for Container {
             id,
             hostname,
             init,
+            stdin_once,
             read_only,
             ephemeral,
             hosts,
@@ -412,6 +424,7 @@ impl TryFrom<written::Container> for Container {
             id: id.parse().map_err(InvalidMessage::Id)?,
             hostname: no_null("hostname", hostname)?,
             init: init.try_into()?,
+            stdin_once,
             read_only,
             ephemeral,
             etc: EtcFiles { hosts, hostname: etc_hostname, resolv_conf },

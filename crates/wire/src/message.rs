@@ -125,6 +125,7 @@ pub struct Container {
     pub id: String,
     pub hostname: String,
     pub init: Process,
+    pub stdin_once: bool,
     pub read_only: bool,
     pub ephemeral: bool,
     pub hosts: String,

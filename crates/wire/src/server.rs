@@ -51,7 +51,8 @@ pub trait Service: 'static {
     async fn facts(&self) -> Result<GuestFacts, Failure>;
     /// Kills what runs, removes what is left, and ends the service.
     async fn shutdown(&self) -> Result<(), Failure>;
-    /// Where to write a process's input; dropping it is end of file.
+    /// Where to write a process's input; shutting it down is end of file, and
+    /// so is dropping an exec's.
     async fn stdin(&self, process: ProcessRef) -> Result<Self::Stdin, Failure>;
     /// Where to read a process's output.
     async fn output(&self, process: ProcessRef, stream: OutputStream) -> Result<Self::Output, Failure>;
@@ -137,8 +138,11 @@ async fn answer_stdin<S: Service>(service: &S, process: Result<ProcessRef, Failu
             if respond(&mut stream, Ok(Response::Done)).await {
                 // An error here is the process closing its input: as with any
                 // broken pipe there is nobody to tell but the writer.
-                let _ = tokio::io::copy(&mut stream, &mut stdin).await;
-                let _ = stdin.shutdown().await;
+                // A writer that went away has not ended its input; dropping it
+                // does what that means for this process.
+                if tokio::io::copy(&mut stream, &mut stdin).await.is_ok() {
+                    let _ = stdin.shutdown().await;
+                }
             }
         }
         Err(failure) => drop(respond(&mut stream, Err(failure)).await),

@@ -1,73 +1,107 @@
-//! `POST /containers/{id}/attach`.
+//! `POST /containers/{id}/attach`, and `GET …/attach/ws`.
 
 use std::rc::Rc;
 
-use casemate_engine::daemon::{Entry, LogRequest, Status};
-use hyper_util::rt::TokioIo;
+use casemate_engine::daemon::{Entry, LogRequest, Status, Streams};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 
 use crate::error::ApiError;
 use crate::hijack::{self, Connection, Wanted};
 use crate::reply::Reply;
 use crate::request::Call;
+use crate::websocket;
 
-pub(crate) async fn attach(mut call: Call, id: &str) -> Reply {
-    let entry = call.container(id)?;
-    let query = &call.query;
-    let keys = hijack::detach_keys(query.get("detachKeys"))?;
-    let wanted = Wanted { stdin: query.flag("stdin"), stdout: query.flag("stdout"), stderr: query.flag("stderr") };
-    let (with_logs, stream) = (query.flag("logs"), query.flag("stream"));
-    match entry.status() {
-        Status::Paused => {
-            let id = &entry.id;
-            return Err(ApiError::conflict(format!("container {id} is paused, unpause the container before attach")));
+/// What a client that attaches asks for.
+struct Asked {
+    entry: Rc<Entry>,
+    keys: Vec<u8>,
+    wanted: Wanted,
+    logs: bool,
+    stream: bool,
+}
+
+impl Asked {
+    fn of(call: &Call, id: &str) -> Result<Self, ApiError> {
+        let entry = call.container(id)?;
+        let query = &call.query;
+        let keys = hijack::detach_keys(query.get("detachKeys"))?;
+        let refused = |state: &str, instead: &str| {
+            Err(ApiError::conflict(format!("container {} is {state}, {instead}", entry.id)))
+        };
+        match entry.status() {
+            Status::Paused => return refused("paused", "unpause the container before attach"),
+            Status::Restarting => return refused("restarting", "wait until the container is running"),
+            _ => {}
         }
-        Status::Restarting => {
-            let id = &entry.id;
-            return Err(ApiError::conflict(format!(
-                "container {id} is restarting, wait until the container is running"
-            )));
-        }
-        _ => {}
+        let wanted = Wanted {
+            stdin: query.flag("stdin") && entry.container().record.open_stdin,
+            stdout: query.flag("stdout"),
+            stderr: query.flag("stderr"),
+        };
+        Ok(Self { entry, keys, wanted, logs: query.flag("logs"), stream: query.flag("stream") })
     }
-    let record = entry.container();
-    let wanted = Wanted { stdin: wanted.stdin && record.record.open_stdin, ..wanted };
-    let terminal = record.record.tty;
-    let (response, upgrade) = hijack::upgrade(&mut call.request, call.version, terminal)?;
-    // Promised before the client is told to go on: its next request may be the
-    // start.
-    let streams = match stream {
-        true => Some(entry.attach().await?),
-        false => None,
-    };
-    tokio::task::spawn_local(async move {
-        let Ok(upgraded) = upgrade.await else {
-            return;
-        };
-        let mut connection = TokioIo::new(upgraded);
-        if with_logs && replay(&mut connection, &entry, wanted, terminal).await.is_err() {
+
+    /// The streams are promised before the client is told to go on: its next
+    /// request may be the start.
+    async fn promise(&self) -> Result<Option<oneshot::Receiver<Streams>>, ApiError> {
+        Ok(match self.stream {
+            true => Some(self.entry.attach().await?),
+            false => None,
+        })
+    }
+
+    async fn serve(self, mut connection: Connection, streams: Option<oneshot::Receiver<Streams>>) {
+        if self.logs && self.replay(&mut connection).await.is_err() {
             return;
         }
-        let Some(streams) = streams else {
-            let _ = connection.shutdown().await;
-            return;
-        };
         // A container that never starts has no streams.
-        let Ok(mut streams) = streams.await else {
-            let _ = connection.shutdown().await;
+        let streams = match streams {
+            Some(streams) => streams.await.ok(),
+            None => None,
+        };
+        let Some(mut streams) = streams else {
+            let _ = connection.writer.shutdown().await;
             return;
         };
-        let started = entry.started();
-        hijack::join(connection, &mut streams, wanted, &keys, started).await;
+        hijack::join(connection, &mut streams, self.wanted, &self.keys, self.entry.started()).await;
+    }
+
+    /// What it wrote before.
+    async fn replay(&self, connection: &mut Connection) -> std::io::Result<()> {
+        let Wanted { stdout, stderr, .. } = self.wanted;
+        let mut items = self.entry.logs(LogRequest { stdout, stderr, ..LogRequest::default() })?;
+        let raw = self.entry.container().record.tty || !connection.framed;
+        while let Some(item) = items.recv().await {
+            connection.writer.write_all(&hijack::framed(item.stderr, &item.text, raw)).await?;
+        }
+        connection.writer.flush().await
+    }
+}
+
+pub(crate) async fn attach(call: Call, id: &str) -> Reply {
+    let asked = Asked::of(&call, id)?;
+    let streams = asked.promise().await?;
+    let (response, taken) = hijack::upgrade(&call, asked.entry.container().record.tty);
+    tokio::task::spawn_local(async move {
+        if let Ok(connection) = taken.await {
+            asked.serve(connection, streams).await;
+        }
     });
     Ok(response)
 }
 
-/// What it wrote before.
-async fn replay(connection: &mut Connection, entry: &Rc<Entry>, wanted: Wanted, terminal: bool) -> std::io::Result<()> {
-    let mut items = entry.logs(LogRequest { stdout: wanted.stdout, stderr: wanted.stderr, ..LogRequest::default() })?;
-    while let Some(item) = items.recv().await {
-        connection.write_all(&hijack::framed(item.stderr, &item.text, terminal)).await?;
-    }
-    Ok(())
+/// The same over a WebSocket: bytes without headers, in binary messages.
+pub(crate) async fn attach_websocket(call: Call, id: &str) -> Reply {
+    let asked = Asked::of(&call, id)?;
+    let head = websocket::head(&call)?;
+    let streams = asked.promise().await?;
+    let (response, taken) = hijack::take(&call, head);
+    tokio::task::spawn_local(async move {
+        if let Ok(connection) = taken.await {
+            let (inner, carried) = websocket::carry(connection).await;
+            tokio::join!(asked.serve(inner, streams), carried);
+        }
+    });
+    Ok(response)
 }

@@ -128,6 +128,7 @@ pub(crate) fn container(args: &[&str]) -> Container {
         id: ContainerId::from_random([7; 32]),
         hostname: "box".to_owned(),
         init: process(args),
+        stdin_once: false,
         read_only: false,
         ephemeral: false,
         etc: EtcFiles {

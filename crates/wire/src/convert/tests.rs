@@ -18,6 +18,7 @@ fn container() -> Container {
             seccomp: Some(Seccomp((0..=255).collect())),
             rlimits: vec![Rlimit { kind: RlimitKind::Nofile, soft: Some(1024), hard: None }],
         },
+        stdin_once: false,
         read_only: true,
         ephemeral: true,
         etc: EtcFiles { hosts: "127.0.0.1 localhost\n".into(), hostname: "h\n".into(), resolv_conf: String::new() },
