@@ -1,10 +1,14 @@
-//! Scratch disks: an empty ext4 image, made once for each size, and sparse
-//! copies of it.
+//! Scratch disks: empty ext4 images, made once for each size and lifetime, and
+//! sparse copies of them.
+//!
+//! What a guest has written is never looked at on the host, not even by a
+//! file system check: its bytes may be hostile. A disk that was left in the
+//! middle of writes is made whole by the next guest's own kernel, from its
+//! journal.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,10 +16,21 @@ use casemate_model::{Bytes, Classify, ErrorClass};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
+/// How long a scratch disk is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScratchLifetime {
+    /// By one VM, and thrown away with it. It has no journal.
+    Ephemeral,
+    /// By one VM after the other, the end of each of which may come at any
+    /// moment. It has a journal.
+    Kept,
+}
+
 /// An empty file system of one size, in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScratchImage {
     path: PathBuf,
+    lifetime: ScratchLifetime,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,84 +71,137 @@ const MAXIMUM: Bytes = Bytes(16 << 40);
 const MKFS: [&str; 3] = ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"];
 
 /// Changes with the options below: an image of older ones is not used.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// Named one by one, so that all hosts make the same, whatever their
-/// `mke2fs.conf` says. No journal: the disk is thrown away with its container.
-/// No checksums: they cost the guest's processor and protect from no one.
+/// `mke2fs.conf` says. No checksums: they cost the guest's processor and
+/// protect from no one.
 const FEATURES: &str = "none,dir_index,dir_nlink,ext_attr,extent,extra_isize,filetype,flex_bg,huge_file,large_file,\
                         sparse_super,uninit_bg";
+
+/// A journal's least length (`JBD2_MIN_JOURNAL_BLOCKS` of the kernel).
+const LEAST_JOURNAL: Bytes = Bytes::mib(4);
+/// A longer one defers more writes to their places; but all of it comes to lie
+/// on the host's disk when it is used.
+const MOST_JOURNAL: Bytes = Bytes::mib(32);
+/// Of the disk that a journal may take.
+const JOURNAL_SHARE: u64 = 16;
 
 /// Every container's disk has the same, and sees no other.
 const UUID: &str = "63617365-6d61-7465-8000-000000000001";
 
-impl ScratchImage {
-    /// The image for `size` in `cache_dir`, made if it is not there. Any
-    /// number of processes may do this at once.
-    ///
-    /// # Errors
-    /// If `mkfs.ext4` is missing or fails, or the directory cannot be written.
-    pub fn prepare(cache_dir: &Path, size: Bytes) -> Result<Self, ScratchError> {
-        if size < MINIMUM || size > MAXIMUM || !size.0.is_multiple_of(4096) {
-            return Err(ScratchError::Size { size });
+impl ScratchLifetime {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ephemeral => "ephemeral",
+            Self::Kept => "kept",
         }
-        let path = cache_dir.join(format!("scratch-{LAYOUT}-{}.ext4", size.0));
-        if !path.exists() {
-            make(cache_dir, &path, size)?;
-        }
-        Ok(Self { path })
     }
 
-    /// A copy of its own for one container, at `path`, which must not exist:
-    /// opened for reading and writing, and readable by its owner only.
-    ///
-    /// Shares the blocks where the file system can; otherwise copies those
-    /// that hold data, which for an empty file system are few.
-    pub fn copy_to(&self, path: &Path) -> Result<File, ScratchError> {
-        let source = File::open(&self.path).map_err(failed("open", &self.path))?;
-        let copy = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed("create", path))?;
-        match copy_sparsely(&source, &copy) {
-            Ok(()) => Ok(copy),
-            Err(error) => {
-                // Half a file system is of no use; the first error is the one to tell.
-                let _ = fs::remove_file(path);
-                Err(failed("copy to", path)(error))
-            }
+    fn journal(self, disk: Bytes) -> Option<Bytes> {
+        match self {
+            Self::Ephemeral => None,
+            Self::Kept => Some(Bytes((disk.0 / JOURNAL_SHARE).clamp(LEAST_JOURNAL.0, MOST_JOURNAL.0))),
         }
     }
 }
 
+impl ScratchImage {
+    /// The image for `size` and `lifetime` in `cache_dir`, made if it is not
+    /// there. Any number of processes may do this at once.
+    ///
+    /// # Errors
+    /// If `mkfs.ext4` is missing or fails, or the directory cannot be written.
+    pub fn prepare(cache_dir: &Path, size: Bytes, lifetime: ScratchLifetime) -> Result<Self, ScratchError> {
+        if size < MINIMUM || size > MAXIMUM || !size.0.is_multiple_of(4096) {
+            return Err(ScratchError::Size { size });
+        }
+        let path = cache_dir.join(format!("scratch-{LAYOUT}-{}-{}.ext4", lifetime.name(), size.0));
+        if !path.exists() {
+            make(cache_dir, &path, size, lifetime)?;
+        }
+        Ok(Self { path, lifetime })
+    }
+
+    /// One container's disk at `path`, opened for reading and writing: the one
+    /// that an earlier start has made, if it is [kept](ScratchLifetime::Kept),
+    /// whatever its size; a new copy of this image otherwise.
+    pub fn disk_at(&self, path: &Path) -> Result<File, ScratchError> {
+        match self.lifetime {
+            ScratchLifetime::Kept => match File::options().read(true).write(true).open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened.map_err(failed("open", path)),
+            },
+            // Of a start that failed, and in whatever state that left it.
+            ScratchLifetime::Ephemeral => match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path)(error)),
+                _ => {}
+            },
+        }
+        self.copy_to(path)
+    }
+
+    /// A copy of its own for one container, at `path`, which must not exist:
+    /// opened for reading and writing, and readable by its owner only. It is
+    /// there whole or not at all.
+    ///
+    /// Shares the blocks where the file system can; otherwise copies those
+    /// that hold data, which for an empty file system are few.
+    fn copy_to(&self, path: &Path) -> Result<File, ScratchError> {
+        let source = File::open(&self.path).map_err(failed("open", &self.path))?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let copy = nameless(directory)?;
+        copy_sparsely(&source, &copy).map_err(failed("copy to", path))?;
+        name(&copy, path).map_err(|errno| failed("name", path)(errno.into()))?;
+        Ok(copy)
+    }
+}
+
 /// Makes the image without a name, and names it when it is whole.
-fn make(directory: &Path, path: &Path, size: Bytes) -> Result<(), ScratchError> {
-    let mode = Mode::from_raw_mode(0o600);
-    let nameless = rustix::fs::open(directory, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode)
-        .map_err(|errno| failed("make a file in", directory)(errno.into()))?;
-    let nameless = File::from(nameless);
-    nameless.set_len(size.0).map_err(failed("extend", path))?;
-    // This process's own entry: the child's `/proc/self` would be another.
-    let handle = format!("/proc/{}/fd/{}", std::process::id(), nameless.as_raw_fd());
-    mkfs(&handle)?;
-    match rustix::fs::linkat(CWD, handle.as_str(), CWD, path, AtFlags::SYMLINK_FOLLOW) {
+fn make(directory: &Path, path: &Path, size: Bytes, lifetime: ScratchLifetime) -> Result<(), ScratchError> {
+    let image = nameless(directory)?;
+    image.set_len(size.0).map_err(failed("extend", path))?;
+    mkfs(&handle(&image), lifetime.journal(size))?;
+    match name(&image, path) {
         // Another process was quicker, with the same content.
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(failed("name", path)(errno.into())),
     }
 }
 
-fn mkfs(path: &str) -> Result<(), ScratchError> {
+/// A file that goes with its last descriptor unless it is named.
+fn nameless(directory: &Path) -> Result<File, ScratchError> {
+    let mode = Mode::from_raw_mode(0o600);
+    rustix::fs::open(directory, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode)
+        .map(File::from)
+        .map_err(|errno| failed("make a file in", directory)(errno.into()))
+}
+
+fn name(file: &File, path: &Path) -> Result<(), Errno> {
+    rustix::fs::linkat(CWD, handle(file).as_str(), CWD, path, AtFlags::SYMLINK_FOLLOW)
+}
+
+/// This process's own entry: a child's `/proc/self` would be another.
+fn handle(file: &File) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
+}
+
+fn mkfs(path: &str, journal: Option<Bytes>) -> Result<(), ScratchError> {
     let program = MKFS.iter().find(|path| Path::new(path).exists()).ok_or(ScratchError::MkfsMissing)?;
     // The inode tables are zeroed now, which in a new file is a hole and costs
     // nothing: the guest's kernel would otherwise write the zeros while the
-    // container runs, and make the file grow.
-    let extended = "lazy_itable_init=0,root_owner=0:0,hash_seed=63617365-6d61-7465-8000-000000000002";
-    let output = Command::new(program)
-        .args(["-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-O", FEATURES, "-U", UUID, "-E", extended, path])
+    // container runs, and make the file grow. The journal's zeros are there
+    // already.
+    let extended = "lazy_itable_init=0,lazy_journal_init=1,root_owner=0:0,\
+                    hash_seed=63617365-6d61-7465-8000-000000000002";
+    let mut features = FEATURES.to_owned();
+    let mut command = Command::new(program);
+    if let Some(Bytes(length)) = journal {
+        features.push_str(",has_journal");
+        command.arg("-J").arg(format!("size={}", length / Bytes::MIB));
+    }
+    let output = command
+        .args(["-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-O", &features, "-U", UUID, "-E", extended, path])
         .env_clear()
         // Else features and sizes of the host's configuration are added.
         .env("MKE2FS_CONFIG", "/dev/null")
@@ -190,88 +258,4 @@ fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Scratch
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{Read, Seek, Write};
-    use std::os::unix::fs::MetadataExt;
-
-    fn contents(mut file: &File) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        file.rewind().unwrap();
-        file.read_to_end(&mut bytes).unwrap();
-        bytes
-    }
-
-    #[test]
-    fn a_copy_keeps_data_and_holes() {
-        let directory = tempfile::tempdir().unwrap();
-        let image = ScratchImage { path: directory.path().join("image") };
-        let mut file = File::create_new(&image.path).unwrap();
-        file.set_len(64 << 20).unwrap();
-        for offset in [0u64, 5 << 20, (64 << 20) - 4096] {
-            file.seek(io::SeekFrom::Start(offset)).unwrap();
-            file.write_all(&[7; 4096]).unwrap();
-        }
-        let path = directory.path().join("copy");
-        let copy = image.copy_to(&path).unwrap();
-        assert!(contents(&copy) == contents(&File::open(&image.path).unwrap()));
-        let metadata = copy.metadata().unwrap();
-        assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
-        assert_eq!(metadata.mode() & 0o777, 0o600);
-        assert!(matches!(image.copy_to(&path), Err(ScratchError::File { operation: "create", .. })));
-    }
-
-    #[test]
-    fn an_empty_image_is_all_hole() {
-        let directory = tempfile::tempdir().unwrap();
-        let image = ScratchImage { path: directory.path().join("image") };
-        File::create_new(&image.path).unwrap().set_len(1 << 20).unwrap();
-        let copy = image.copy_to(&directory.path().join("copy")).unwrap();
-        assert_eq!(copy.metadata().unwrap().len(), 1 << 20);
-        assert_eq!(copy.metadata().unwrap().blocks(), 0);
-    }
-
-    #[test]
-    fn sizes_that_are_no_disk_are_refused() {
-        for size in [0, 4096, (16 << 20) + 1, u64::MAX] {
-            let made = ScratchImage::prepare(Path::new("/nonexistent"), Bytes(size));
-            assert!(matches!(made, Err(ScratchError::Size { .. })), "{size}");
-        }
-    }
-
-    fn has_mkfs() -> bool {
-        MKFS.iter().any(|path| Path::new(path).exists())
-    }
-
-    #[test]
-    fn an_image_is_made_once_and_is_small() {
-        if !has_mkfs() {
-            return;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let size = Bytes(10 * Bytes::GIB);
-        let image = ScratchImage::prepare(directory.path(), size).unwrap();
-        let first = fs::metadata(&image.path).unwrap();
-        assert_eq!(first.len(), size.0);
-        assert!(first.blocks() * 512 < 1 << 20, "{} blocks", first.blocks());
-        assert_eq!(ScratchImage::prepare(directory.path(), size).unwrap(), image);
-        assert_eq!(fs::metadata(&image.path).unwrap().ino(), first.ino());
-        let entries = fs::read_dir(directory.path()).unwrap().count();
-        assert_eq!(entries, 1);
-    }
-
-    #[test]
-    fn many_at_once_agree() {
-        if !has_mkfs() {
-            return;
-        }
-        let directory = tempfile::tempdir().unwrap();
-        let size = Bytes::mib(64);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| ScratchImage::prepare(directory.path(), size).unwrap());
-            }
-        });
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-}
+mod tests;

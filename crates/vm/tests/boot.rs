@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use bed::{Bed, GID, Guest, PATIENCE, UID, detached_tmpfs, is_readable};
 use casemate_model::Bytes;
 use casemate_vm::{
-    Accelerator, AcceleratorChoice, Detected, End, JailError, Qemu, ScratchImage, SetupStep, SpawnError, spawn,
+    Accelerator, AcceleratorChoice, Detected, End, JailError, Qemu, ScratchImage, ScratchLifetime, SetupStep,
+    SpawnError, spawn,
 };
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -35,6 +36,7 @@ const CASES: &[Case] = &[
     ("two_vms_share_their_layers", two_vms_share_their_layers),
     ("as_many_layers_as_an_image_can_have", as_many_layers_as_an_image_can_have),
     ("scratch_is_written_flushed_and_given_back", scratch_is_written_flushed_and_given_back),
+    ("a_killed_vm_leaves_a_disk_that_the_next_can_use", a_killed_vm_leaves_a_disk_that_the_next_can_use),
     ("one_scratch_disk_is_for_one_vm", one_scratch_disk_is_for_one_vm),
     ("a_full_host_is_an_error_inside", a_full_host_is_an_error_inside),
     ("console_shows_a_panic", console_shows_a_panic),
@@ -146,12 +148,12 @@ fn as_many_layers_as_an_image_can_have(bed: &Bed) {
 }
 
 fn scratch_is_written_flushed_and_given_back(bed: &Bed) {
-    let image = match ScratchImage::prepare(bed.directory.path(), Bytes::mib(256)) {
+    let image = match ScratchImage::prepare(bed.directory.path(), Bytes::mib(256), ScratchLifetime::Ephemeral) {
         Ok(image) => image,
         Err(error) => return println!("skipped: {error}"),
     };
     let path = bed.path("scratch");
-    let scratch = image.copy_to(&path).unwrap();
+    let scratch = image.disk_at(&path).unwrap();
     let mut guest = bed.boot(bed.machine(vec![bed.layer("only", 4)], scratch));
     let disk = guest.ask("serial of scratch");
     guest.expect(&format!("mount ext4 {disk}"), "ok");
@@ -168,6 +170,43 @@ fn scratch_is_written_flushed_and_given_back(bed: &Bed) {
     guest.end();
     let bytes = fs::read(&path).unwrap();
     assert!(bytes[1 << 20..].starts_with(b"kept-on-the-host"));
+    fs::remove_file(&path).unwrap();
+}
+
+fn a_killed_vm_leaves_a_disk_that_the_next_can_use(bed: &Bed) {
+    const FILES: u32 = 20;
+    let image = match ScratchImage::prepare(bed.directory.path(), Bytes::mib(256), ScratchLifetime::Kept) {
+        Ok(image) => image,
+        Err(error) => return println!("skipped: {error}"),
+    };
+    let path = bed.path("kept");
+    let boot = || {
+        let mut guest = bed.boot(bed.machine(vec![bed.layer("only", 4)], image.disk_at(&path).unwrap()));
+        let disk = guest.ask("serial of scratch");
+        guest.expect(&format!("mount ext4 {disk}"), "ok");
+        guest
+    };
+    for life in 0..4 {
+        let mut guest = boot();
+        for earlier in 0..life {
+            guest.expect(&format!("check /mnt/kept-{earlier} {FILES}"), "ok");
+        }
+        guest.expect(&format!("keep /mnt/kept-{life} {FILES}"), "ok");
+        guest.expect("churn /mnt/churn 700", "ok");
+        guest.vm.kill().unwrap();
+        let (ended, tail) = guest.end();
+        assert_eq!(ended.end, End::Signal(9));
+        // The kernel says what it does not like about a disk.
+        let console = tail.last_lines(30);
+        assert!(!console.contains("EXT4"), "{console}");
+    }
+    let mut guest = boot();
+    guest.expect("umount", "ok");
+    guest.tell("reboot");
+    guest.end();
+    // Of a guest that is known not to be hostile.
+    let checked = Command::new("/sbin/e2fsck").args(["-f", "-n"]).arg(&path).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     fs::remove_file(&path).unwrap();
 }
 

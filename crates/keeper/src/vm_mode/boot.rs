@@ -11,7 +11,9 @@ use casemate_launch::Cgroup;
 use casemate_model::{Bytes, Classify, Container, ErrorClass, Failure, Limits, NanoCpus};
 use casemate_record::VmRecord;
 use casemate_supervisor::FdStream;
-use casemate_vm::{Detected, Disks, HostCapacity, Jail, Machine, Qemu, Running, ScratchImage, TscKhz, VmSize};
+use casemate_vm::{
+    Detected, Disks, HostCapacity, Jail, Machine, Qemu, Running, ScratchImage, ScratchLifetime, TscKhz, VmSize,
+};
 use casemate_wire::{Client, Create, Extent, GuestPlace, HelloError, Place, VmPlace};
 use rand::RngCore;
 use tokio::net::UnixStream;
@@ -69,7 +71,8 @@ impl VmMode {
         let cgroup =
             Cgroup::create(&keeper.paths.cgroup(), &process_limits(&container.limits, size)).map_err(failure)?;
         let uid = place.uid;
-        let (running, extents) = match spawn(place, keeper, &detected, size, &cgroup) {
+        let lifetime = if container.ephemeral { ScratchLifetime::Ephemeral } else { ScratchLifetime::Kept };
+        let (running, extents) = match spawn(place, keeper, &detected, size, &cgroup, lifetime) {
             Ok(spawned) => spawned,
             Err(failure) => {
                 // The first error is the one to tell.
@@ -147,6 +150,7 @@ fn spawn(
     detected: &Detected,
     size: VmSize,
     cgroup: &Cgroup,
+    lifetime: ScratchLifetime,
 ) -> Result<(Running, Vec<Extent>), Failure> {
     let qemu = match place.qemu {
         Some(path) => Qemu::at(path),
@@ -154,8 +158,8 @@ fn spawn(
     }
     .map_err(failure)?;
     let layers = place.layers.iter().map(|path| open(path)).collect::<Result<_, _>>().map_err(failure)?;
-    let scratch = ScratchImage::prepare(&place.scratch_cache, place.scratch_size)
-        .and_then(|image| image.copy_to(&place.scratch))
+    let scratch = ScratchImage::prepare(&place.scratch_cache, place.scratch_size, lifetime)
+        .and_then(|image| image.disk_at(&place.scratch))
         .map_err(failure)?;
     let disks = Disks::new(layers, scratch).map_err(failure)?;
     let extents = disks.extents().iter().map(|e| Extent { offset: e.offset, length: e.length }).collect();

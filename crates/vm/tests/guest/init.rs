@@ -69,6 +69,38 @@ fn obey(words: &[&str]) -> std::io::Result<String> {
             file.sync_all()?;
             Ok("ok".to_owned())
         }
+        ["keep", directory, count] => {
+            std::fs::create_dir(directory)?;
+            for index in 0..count.parse::<u32>().unwrap() {
+                let mut file = File::create(format!("{directory}/{index}"))?;
+                file.write_all(&kept(index))?;
+                file.sync_all()?;
+            }
+            File::open(directory)?.sync_all()?;
+            Ok("ok".to_owned())
+        }
+        ["check", directory, count] => {
+            for index in 0..count.parse::<u32>().unwrap() {
+                if std::fs::read(format!("{directory}/{index}"))? != kept(index) {
+                    return Ok(format!("{directory}/{index} is not what was written"));
+                }
+            }
+            Ok("ok".to_owned())
+        }
+        // Says ok when it is in the midst of it, and goes on.
+        ["churn", directory, rounds] => {
+            let (directory, rounds) = (directory.to_owned(), rounds.parse::<u32>().unwrap());
+            let (sender, receiver) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                for round in 0.. {
+                    let outcome = churn(&directory, round);
+                    if outcome.is_err() || round == rounds {
+                        let _ = sender.send(outcome);
+                    }
+                }
+            });
+            receiver.recv().unwrap().map(|()| "ok".to_owned())
+        }
         ["drain", device] => {
             let mut file = File::open(device)?;
             let mut buffer = vec![0; 1 << 20];
@@ -113,6 +145,40 @@ fn obey(words: &[&str]) -> std::io::Result<String> {
         }
         _ => Ok("what?".to_owned()),
     }
+}
+
+/// What a file that is to stay holds: some blocks, different in each.
+fn kept(index: u32) -> Vec<u8> {
+    (0..5000).flat_map(|word: u32| (word ^ index << 16).to_le_bytes()).collect()
+}
+
+/// All that changes a file system's own records: files and directories made,
+/// written, moved over others, cut and removed; now and then some of it synced,
+/// so that journal and disk are written to all the time.
+fn churn(directory: &str, round: u32) -> std::io::Result<()> {
+    let parent = format!("{directory}/{}", round % 7);
+    std::fs::create_dir_all(&parent)?;
+    let path = format!("{parent}/{}", round % 61);
+    let mut file = File::create(&path)?;
+    file.write_all(&vec![round as u8; (round % 97 * 517) as usize])?;
+    if round % 11 == 0 {
+        file.sync_all()?;
+    }
+    match round % 5 {
+        0 => std::fs::rename(&path, format!("{parent}/moved"))?,
+        1 => file.set_len(u64::from(round % 13 * 401))?,
+        2 => std::fs::remove_file(&path)?,
+        3 => {
+            let nested = format!("{parent}/d{round}");
+            std::fs::create_dir_all(&nested)?;
+            File::create(format!("{nested}/f"))?.write_all(b"nested")?;
+            if round % 2 == 0 {
+                std::fs::remove_dir_all(&nested)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// The device whose serial number is `serial`.
