@@ -4,6 +4,10 @@
 //! A container cannot fill the host's disk with its output: as with Docker's
 //! `local` driver the last 100 MB are kept, in five files of 20 MB
 //! (`NAME`, `NAME.1` … `NAME.4`, newest first).
+//!
+//! What is read of a container at once has one time and is written at once:
+//! short lines become some thirty times as long here, and a container that
+//! floods its output must not cost a system call for each of them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,6 +21,10 @@ const MAX_FILES: u32 = 5;
 
 /// Text without a line's end is written out at this length, as in Docker.
 const MAX_LINE: usize = 16 << 10;
+
+/// Entries are written out when there is this much of them: large enough that
+/// the system call does not count, small enough to stay in the processor's cache.
+const WRITE_SIZE: usize = 128 << 10;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -37,6 +45,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct LineBuffer {
     stream: &'static str,
+    /// The beginning of a line whose end has not come.
     line: Vec<u8>,
 }
 
@@ -45,29 +54,46 @@ pub struct LogFile {
     path: PathBuf,
     file: File,
     length: u64,
+    /// Entries that are not in the file yet; empty between calls.
+    pending: Vec<u8>,
 }
 
 impl LogFile {
     pub fn open(path: PathBuf) -> io::Result<Self> {
         let file = append(&path)?;
         let length = file.metadata()?.len();
-        Ok(Self { path, file, length })
+        Ok(Self { path, file, length, pending: Vec::new() })
     }
 
-    fn write(&mut self, stream: &str, text: &[u8]) -> io::Result<()> {
-        let entry = Entry {
-            log: String::from_utf8_lossy(text).into_owned(),
-            stream: stream.to_owned(),
-            time: jiff::Timestamp::now().to_string(),
-        };
-        let mut line = serde_json::to_vec(&entry)?;
-        line.push(b'\n');
-        if self.length + line.len() as u64 > MAX_FILE {
+    /// Adds an [`Entry`] of this text; `rest` is all that comes after it, which
+    /// is the same for all that was read at once.
+    fn add(&mut self, text: &str, rest: &str) -> io::Result<()> {
+        let start = self.pending.len();
+        self.pending.extend_from_slice(b"{\"log\":");
+        serde_json::to_writer(&mut self.pending, text)?;
+        self.pending.extend_from_slice(rest.as_bytes());
+        if self.length + self.pending.len() as u64 > MAX_FILE {
+            let first_of_next = self.pending.split_off(start);
+            self.write_pending()?;
             self.rotate()?;
+            self.pending = first_of_next;
+        } else if self.pending.len() >= WRITE_SIZE {
+            self.write_pending()?;
         }
-        self.file.write_all(&line)?;
-        self.length += line.len() as u64;
         Ok(())
+    }
+
+    /// What cannot be written is lost as a whole: half an entry would spoil the
+    /// next one too.
+    fn write_pending(&mut self) -> io::Result<()> {
+        let written = self.file.write_all(&self.pending);
+        match written {
+            Ok(()) => self.length += self.pending.len() as u64,
+            // If not even that can be done, the reader leaves one line out.
+            Err(_) => drop(self.file.set_len(self.length)),
+        }
+        self.pending.clear();
+        written
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -106,7 +132,26 @@ impl LineBuffer {
         Self { stream, line: Vec::new() }
     }
 
-    pub fn append(&mut self, mut bytes: &[u8], log: &mut LogFile) -> io::Result<()> {
+    /// Logs the lines that end in these bytes; the rest waits for its end.
+    pub fn append(&mut self, bytes: &[u8], log: &mut LogFile) -> io::Result<()> {
+        let rest = self.rest();
+        let added = self.add_lines(bytes, &rest, log);
+        added.and(log.write_pending())
+    }
+
+    /// Logs what is there, with or without a line's end.
+    pub fn flush(&mut self, log: &mut LogFile) -> io::Result<()> {
+        let added = if self.line.is_empty() { Ok(()) } else { self.add_line(&self.rest(), log) };
+        added.and(log.write_pending())
+    }
+
+    /// What follows the text in each entry.
+    fn rest(&self) -> String {
+        format!(",\"stream\":\"{}\",\"time\":\"{}\"}}\n", self.stream, jiff::Timestamp::now())
+    }
+
+    fn add_lines(&mut self, mut bytes: &[u8], rest_of_entry: &str, log: &mut LogFile) -> io::Result<()> {
+        let mut result = Ok(());
         while !bytes.is_empty() {
             let room = MAX_LINE - self.line.len();
             let newline = bytes.iter().position(|b| *b == b'\n').map(|at| at + 1);
@@ -115,23 +160,21 @@ impl LineBuffer {
             bytes = rest;
             self.line.extend_from_slice(head);
             if head.ends_with(b"\n") || self.line.len() == MAX_LINE {
-                self.flush(log)?;
+                // What follows may fit again: a disk has room when somebody deletes.
+                result = result.and(self.add_line(rest_of_entry, log));
             }
         }
-        Ok(())
+        result
     }
 
-    /// Writes what is there, with or without a line's end.
-    pub fn flush(&mut self, log: &mut LogFile) -> io::Result<()> {
-        if self.line.is_empty() {
-            return Ok(());
-        }
+    fn add_line(&mut self, rest_of_entry: &str, log: &mut LogFile) -> io::Result<()> {
         // A character that the length cut in two goes to the next line whole.
         let keep = if self.line.len() == MAX_LINE { incomplete_tail(&self.line) } else { 0 };
         let end = self.line.len() - keep;
-        log.write(self.stream, &self.line[..end])?;
+        let text = String::from_utf8_lossy(&self.line[..end]);
+        let added = log.add(&text, rest_of_entry);
         self.line.drain(..end);
-        Ok(())
+        added
     }
 }
 
@@ -201,5 +244,47 @@ mod tests {
         let total: u64 = files(&path).iter().map(|f| fs::metadata(f).unwrap().len()).sum();
         assert!(total <= MAX_FILE * u64::from(MAX_FILES));
         assert_eq!(entries(&path).last().unwrap().log, "the end\n");
+    }
+
+    /// However much comes at once, no file is over its limit, none that is full
+    /// had room for its next entry, and nothing is missing in between.
+    #[test]
+    fn short_lines_fill_each_file_to_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = LogFile::open(path.clone()).unwrap();
+        let (mut out, mut err) = (LineBuffer::new("stdout"), LineBuffer::new("stderr"));
+        let mut next = 0;
+        while fs::read_dir(dir.path()).unwrap().count() < 4 {
+            let chunk: String = (next..next + 5000).map(|number| format!("{number}\n")).collect();
+            let buffer = if next % 2 == 0 { &mut out } else { &mut err };
+            buffer.append(chunk.as_bytes(), &mut log).unwrap();
+            next += 5000;
+        }
+        let lengths: Vec<u64> = files(&path).iter().map(|file| fs::metadata(file).unwrap().len()).collect();
+        let longest_entry = 100;
+        let (last, full) = lengths.split_last().unwrap();
+        assert!(full.iter().all(|length| (MAX_FILE - longest_entry..=MAX_FILE).contains(length)), "{lengths:?}");
+        assert!(*last <= MAX_FILE, "{lengths:?}");
+        for (number, entry) in entries(&path).iter().enumerate() {
+            assert_eq!(entry.log, format!("{number}\n"));
+        }
+        assert_eq!(entries(&path).len(), next);
+    }
+
+    /// A disk that is full for a while costs what came meanwhile, and no more.
+    #[test]
+    fn what_cannot_be_written_does_not_spoil_what_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = LogFile::open(path.clone()).unwrap();
+        let mut buffer = LineBuffer::new("stdout");
+        buffer.append(b"before\nbegun ", &mut log).unwrap();
+        let good = std::mem::replace(&mut log.file, File::open(&path).unwrap());
+        assert!(buffer.append(b"and lost\nalso lost\nbegun again ", &mut log).is_err());
+        log.file = good;
+        buffer.append(b"and kept\n", &mut log).unwrap();
+        let texts: Vec<String> = entries(&path).into_iter().map(|entry| entry.log).collect();
+        assert_eq!(texts, ["before\n", "begun again and kept\n"]);
     }
 }
