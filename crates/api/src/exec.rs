@@ -108,6 +108,7 @@ pub(crate) async fn start(mut call: Call, id: &str) -> Reply {
             stdin: exec.request.attach_stdin,
             stdout: exec.request.attach_stdout,
             stderr: exec.request.attach_stderr,
+            stdin_once: true,
         };
         if hijack::join(connection, &mut streams, wanted, &keys, async { true }).await == Parted::Left {
             // It goes on without a reader, as in Docker.

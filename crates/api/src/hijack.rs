@@ -48,6 +48,9 @@ pub(crate) struct Wanted {
     pub(crate) stdin: bool,
     pub(crate) stdout: bool,
     pub(crate) stderr: bool,
+    /// The client's end of input is the process's. Where it is not, it ends
+    /// the session (moby `stream/attach.go`).
+    pub(crate) stdin_once: bool,
 }
 
 /// Takes the connection when the returned answer is sent: with status 101 if
@@ -134,7 +137,7 @@ pub(crate) async fn join(
             return watch(reader).await;
         }
         match client.stdin(&process).await {
-            Ok(stdin) => copy_input(reader, stdin, terminal.then_some(keys)).await,
+            Ok(stdin) => copy_input(reader, stdin, terminal.then_some(keys), wanted.stdin_once && !terminal).await,
             // It takes no input (any more).
             Err(_) => watch(reader).await,
         }
@@ -162,7 +165,7 @@ async fn watch(mut reader: Reader) {
 }
 
 /// Returns when the client leaves the process alone.
-async fn copy_input(mut reader: Reader, mut stdin: impl AsyncWrite + Unpin, keys: Option<&[u8]>) {
+async fn copy_input(mut reader: Reader, mut stdin: impl AsyncWrite + Unpin, keys: Option<&[u8]>, once: bool) {
     let mut chunk = vec![0; CHUNK];
     let mut matcher = keys.map(KeyMatcher::new);
     loop {
@@ -185,7 +188,9 @@ async fn copy_input(mut reader: Reader, mut stdin: impl AsyncWrite + Unpin, keys
     }
     let _ = stdin.shutdown().await;
     drop(stdin);
-    std::future::pending().await
+    if once {
+        std::future::pending().await
+    }
 }
 
 async fn copy_outputs(streams: &mut Streams, writer: &mut Writer, wanted: Wanted, headers: bool) -> Parted {

@@ -38,6 +38,7 @@ impl Asked {
             stdin: query.flag("stdin") && entry.container().record.open_stdin,
             stdout: query.flag("stdout"),
             stderr: query.flag("stderr"),
+            stdin_once: entry.container().record.stdin_once,
         };
         Ok(Self { entry, keys, wanted, logs: query.flag("logs"), stream: query.flag("stream") })
     }
