@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use casemate_model::{
-    Bytes, Capabilities, Container, ContainerId, EtcFiles, Limits, NanoCpus, OutputStream, Process, ProcessRef, Rlimit,
-    RlimitKind, Seccomp, Signal, TerminalSize,
+    Bytes, Capabilities, Container, ContainerId, Device, DeviceAccess, EtcFiles, Limits, MemorySwap, Namespaces,
+    NanoCpus, OutputStream, Process, ProcessRef, Rlimit, RlimitKind, Seccomp, Signal, Sysctl, TerminalSize, Tmpfs,
 };
 use casemate_wire::connection::MAX_WINDOWS;
 use casemate_wire::{CallError, Client, Create, Extent, GuestPlace, Place, serve};
@@ -115,7 +115,7 @@ async fn play_one(client: Client, call: Call, input: usize) -> Result<(), CallEr
 
 /// One call of every kind, those with streams first.
 pub fn calls() -> Vec<Call> {
-    let exec = ProcessRef::Exec(Answers::default().exec);
+    let exec = ProcessRef::Exec(Answers::default().exec.id);
     vec![
         Call::Create(Box::new(create())),
         Call::Start,
@@ -127,6 +127,9 @@ pub fn calls() -> Vec<Call> {
         Call::Wait(ProcessRef::Init),
         Call::Signal(exec, Signal::TERM),
         Call::Resize(ProcessRef::Init, TerminalSize { rows: 24, columns: 80 }),
+        Call::Pause,
+        Call::Unpause,
+        Call::Update(Box::new(container().limits)),
         Call::Processes,
         Call::Stats,
         Call::Facts,
@@ -141,12 +144,14 @@ pub fn process() -> Process {
         env: vec!["PATH=/bin".into()],
         cwd: "/".into(),
         user: "nobody:users".parse().expect("a user and a group"),
+        additional_groups: vec!["audio".into()],
         terminal: Some(TerminalSize { rows: 24, columns: 80 }),
         stdin: true,
         capabilities: Capabilities::DOCKER_DEFAULT,
         no_new_privileges: true,
-        seccomp: Some(Seccomp(vec![6, 0, 0, 0, 0, 0, 0xff, 0x7f])),
+        seccomp: Some(Seccomp { program: vec![6, 0, 0, 0, 0, 0, 0xff, 0x7f], log: false, allow_speculation: true }),
         rlimits: vec![Rlimit { kind: RlimitKind::Nofile, soft: Some(1024), hard: None }],
+        oom_score_adj: -10,
     }
 }
 
@@ -154,16 +159,27 @@ pub fn container() -> Container {
     Container {
         id: ContainerId::from_random([0xc0; 32]),
         hostname: "box".into(),
+        domainname: "lan".into(),
         init: process(),
+        reaper: true,
         read_only: true,
         ephemeral: true,
         etc: EtcFiles { hosts: "127.0.0.1 localhost\n".into(), hostname: "box\n".into(), resolv_conf: String::new() },
         limits: Limits {
             memory: Some(Bytes::mib(64)),
-            cpus: Some(NanoCpus::ONE),
+            memory_swap: Some(MemorySwap::Total(Bytes::mib(128))),
+            cpu_quota: Some(NanoCpus::ONE.into()),
+            cpuset_cpus: "0-1".parse().ok(),
             pids: Some(10),
-            shm_size: Some(Bytes::mib(64)),
+            ..Limits::default()
         },
+        shm_size: Some(Bytes::mib(64)),
+        tmpfs: Tmpfs::new("/run", "exec,size=1m").into_iter().collect(),
+        sysctls: Sysctl::new("net.ipv4.ip_forward", "1").into_iter().collect(),
+        namespaces: Namespaces::default(),
+        privileged: false,
+        devices: vec![Device { host_path: "/dev/fuse".into(), path: "/dev/fuse".into(), access: DeviceAccess::ALL }],
+        device_rules: "c 10:* rw".parse().into_iter().collect(),
         masked_paths: vec!["/proc/kcore".into()],
         readonly_paths: vec!["/proc/sys".into()],
     }

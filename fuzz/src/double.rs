@@ -4,9 +4,12 @@
 use std::cell::RefCell;
 
 use casemate_model::{
-    Bytes, ExecId, ExitStatus, Exited, Failure, NanoCpus, OutputStream, Process, ProcessRef, Signal, TerminalSize,
+    Bytes, ExecId, ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
-use casemate_wire::{ContainerProcess, Create, GuestFacts, Service, Span, Started, Stats};
+use casemate_wire::{
+    BlkioStats, ContainerProcess, CpuStats, Create, ExecStarted, GuestFacts, MemoryStats, PidsStats, Service, Span,
+    Started, Stats, VmCost,
+};
 
 /// A request, as its service sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +21,9 @@ pub enum Call {
     Resize(ProcessRef, TerminalSize),
     Wait(ProcessRef),
     Stop(Signal, Option<u64>),
+    Pause,
+    Unpause,
+    Update(Box<Limits>),
     Processes,
     Stats,
     Facts,
@@ -32,7 +38,7 @@ pub struct Answers {
     /// To everything, if set.
     pub refusal: Option<Failure>,
     pub started: Started,
-    pub exec: ExecId,
+    pub exec: ExecStarted,
     /// `None`: the process never ends.
     pub exited: Option<Exited>,
     pub processes: Vec<ContainerProcess>,
@@ -50,22 +56,33 @@ impl Default for Answers {
                 pid: 4711,
                 timeline: vec![Span { name: "boot".into(), start_us: 12, duration_us: 490_000 }],
             },
-            exec: ExecId::from_random([0xe5; 32]),
+            exec: ExecStarted { id: ExecId::from_random([0xe5; 32]), pid: 4712 },
             exited: Some(Exited { status: ExitStatus::Code(3), oom_killed: false, reason: Some("ended".into()) }),
             processes: vec![ContainerProcess {
                 pid: 1,
                 parent: 0,
                 uid: 0,
+                tty: Some(0),
+                state: 'S',
                 cpu_ms: 20,
+                cpu_percent: 3,
                 started: 1_700_000_000,
+                virtual_memory: Bytes::mib(4),
+                resident_memory: Bytes::mib(1),
                 command: "sh -c true".into(),
             }],
             stats: Stats {
-                memory_usage: Bytes::mib(3),
-                memory_limit: Some(Bytes::mib(64)),
-                cpu_ns: 5_000_000,
-                cpu_limit: Some(NanoCpus::ONE),
-                pids: 2,
+                cpu: CpuStats { total_ns: 5_000_000, machine_ns: 80_000_000, online_cpus: 1, ..CpuStats::default() },
+                memory: MemoryStats {
+                    usage: Bytes::mib(3),
+                    max_usage: Some(Bytes::mib(4)),
+                    limit: Bytes::mib(64),
+                    failures: 0,
+                    detail: vec![("inactive_file".into(), 4096)],
+                },
+                blkio: vec![BlkioStats { major: 8, minor: 0, read_bytes: 4096, write_bytes: 0, reads: 1, writes: 0 }],
+                pids: PidsStats { current: 2, limit: Some(10) },
+                vm: Some(VmCost { cpu_ns: 9_000_000, memory: Bytes::mib(90) }),
             },
             facts: GuestFacts {
                 kernel_release: "6.1.0".into(),
@@ -121,7 +138,7 @@ impl Service for Double {
         self.answer(Call::Start, self.answers.started.clone())
     }
 
-    async fn exec(&self, process: Process) -> Result<ExecId, Failure> {
+    async fn exec(&self, process: Process) -> Result<ExecStarted, Failure> {
         self.answer(Call::Exec(Box::new(process)), self.answers.exec.clone())
     }
 
@@ -141,6 +158,18 @@ impl Service for Double {
     async fn stop(&self, signal: Signal, timeout_ms: Option<u64>) -> Result<(), Failure> {
         self.answer(Call::Stop(signal, timeout_ms), ())?;
         self.ended(drop).await
+    }
+
+    async fn pause(&self) -> Result<(), Failure> {
+        self.answer(Call::Pause, ())
+    }
+
+    async fn unpause(&self) -> Result<(), Failure> {
+        self.answer(Call::Unpause, ())
+    }
+
+    async fn update(&self, limits: Limits) -> Result<(), Failure> {
+        self.answer(Call::Update(Box::new(limits)), ())
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

@@ -132,7 +132,9 @@ fn keeps_its_promises(call: &Call) {
             process_keeps_its_promises(&container.init);
             assert_eq!(container.id.as_str().len(), 64);
             assert!(!container.hostname.contains('\0'));
-            let paths = container.masked_paths.iter().chain(&container.readonly_paths);
+            let paths = container.masked_paths.iter().chain(&container.readonly_paths).chain([&container.domainname]);
+            let devices = container.devices.iter().flat_map(|device| [&device.host_path, &device.path]);
+            let paths = paths.chain(devices).chain(container.tmpfs.iter().map(|tmpfs| &tmpfs.path));
             assert!(paths.into_iter().all(|path| !path.contains('\0')));
             if let Place::Guest(guest) = place {
                 for extent in &guest.layers {
@@ -150,9 +152,11 @@ fn keeps_its_promises(call: &Call) {
 fn process_keeps_its_promises(process: &Process) {
     assert!(!process.args.is_empty());
     assert!(process.args.iter().chain(&process.env).chain([&process.cwd]).all(|text| !text.contains('\0')));
+    assert!(process.additional_groups.iter().all(|group| !group.contains('\0')));
+    assert!((-1000..=1000).contains(&process.oom_score_adj));
     assert_eq!(process.capabilities.bits() & !Capabilities::ALL.bits(), 0);
     if let Some(seccomp) = &process.seccomp {
-        assert!(seccomp.0.len() % 8 == 0 && seccomp.0.len() <= 4096 * 8);
+        assert!(seccomp.program.len() % 8 == 0 && seccomp.program.len() <= 4096 * 8);
     }
 }
 
@@ -166,6 +170,9 @@ pub async fn ask(client: &Client, call: &Call) -> Result<(), CallError> {
         Call::Resize(process, size) => client.resize(process, *size).await,
         Call::Wait(process) => client.wait(process).await.map(drop),
         Call::Stop(signal, timeout_ms) => client.stop(*signal, *timeout_ms).await,
+        Call::Pause => client.pause().await,
+        Call::Unpause => client.unpause().await,
+        Call::Update(limits) => client.update(limits).await,
         Call::Processes => client.processes().await.map(drop),
         Call::Stats => client.stats().await.map(drop),
         Call::Facts => client.facts().await.map(drop),
@@ -238,7 +245,7 @@ async fn check_response(bytes: &[u8], response: Response) {
 
 /// All the text that the other side chose.
 fn words(answers: &Answers) -> Vec<&str> {
-    let Answers { refusal, started, exec: _, exited, processes, stats: _, facts, output: _ } = answers;
+    let Answers { refusal, started, exec: _, exited, processes, stats, facts, output: _ } = answers;
     let mut words = vec![facts.kernel_release.as_str(), &facts.boot_id];
     if let Some(Failure { class: _, message, hint }) = refusal {
         words.push(message);
@@ -246,6 +253,7 @@ fn words(answers: &Answers) -> Vec<&str> {
     }
     words.extend(started.timeline.iter().map(|span| span.name.as_str()));
     words.extend(exited.iter().filter_map(|exited| exited.reason.as_deref()));
+    words.extend(stats.memory.detail.iter().map(|(name, _)| name.as_str()));
     words.extend(processes.iter().map(|process| process.command.as_str()));
     words
 }

@@ -46,6 +46,7 @@ fn places() -> [Place; 3] {
             lowers: vec!["/layers/b".into(), "/layers/a".into()],
             upper: "/upper".into(),
             work: "/work".into(),
+            reaper: Some("/usr/lib/casemate/docker-init".into()),
         }),
         Place::Vm(VmPlace {
             qemu: Some("/usr/bin/qemu-system-x86_64".into()),
@@ -65,7 +66,7 @@ fn places() -> [Place; 3] {
 
 pub fn requests() -> Vec<Request> {
     let init = (&ProcessRef::Init).into();
-    let exec: casemate_wire::message::ProcessRef = (&ProcessRef::Exec(Answers::default().exec)).into();
+    let exec: casemate_wire::message::ProcessRef = (&ProcessRef::Exec(Answers::default().exec.id)).into();
     let creates = places().map(|place| Request::Create(Box::new((&Create { container: container(), place }).into())));
     let others = [
         Request::Start,
@@ -74,6 +75,9 @@ pub fn requests() -> Vec<Request> {
         Request::Resize { process: exec.clone(), rows: 24, columns: 80 },
         Request::Wait { process: init },
         Request::Stop { signal: 15, timeout_ms: Some(10_000) },
+        Request::Pause,
+        Request::Unpause,
+        Request::Update(Box::new((&container().limits).into())),
         Request::Processes,
         Request::Stats,
         Request::Facts,
@@ -89,7 +93,7 @@ pub fn responses() -> Vec<Response> {
     vec![
         Response::Done,
         started.into(),
-        Response::Exec { id: exec.as_str().to_owned() },
+        exec.into(),
         exited.expect("the default has ended").into(),
         Response::Exited { status: ExitStatus::Signal(9), oom_killed: true, reason: None },
         Response::Processes(processes.into_iter().map(Into::into).collect()),

@@ -51,11 +51,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), AgentError> {
+    let reaper = root::open_reaper().map_err(AgentError::Root)?;
     root::set_up().map_err(AgentError::Root)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
     LocalSet::new().block_on(&runtime, async {
         let port = port::open().map_err(AgentError::Port)?;
-        let agent = Rc::new(Agent::new());
+        let agent = Rc::new(Agent::new(reaper.as_ref().map(root::path_of)));
         let closing = Rc::clone(&agent);
         casemate_wire::serve(agent, port, async move { closing.shut_down().await }).await.map_err(AgentError::Hello)?;
         Ok(())

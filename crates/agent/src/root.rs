@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::sync;
+use rustix::fs::{Mode, OFlags, open, sync};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_move, mount_remount};
 use rustix::process::{chdir, chroot};
@@ -25,10 +26,28 @@ pub(crate) enum RootError {
     Mount { kind: &'static str, path: PathBuf, source: Errno },
     #[error("cannot make {path}")]
     Dir { path: PathBuf, source: io::Error },
+    #[error("cannot open {path}")]
+    Open { path: &'static str, source: Errno },
     #[error("cannot leave the initramfs")]
     Leave(#[source] Errno),
     #[error("cannot write {path}")]
     Setting { path: &'static str, source: io::Error },
+}
+
+/// The program that goes before a container's command where one asks for it.
+/// It stays where it is, out of sight once the root has changed.
+pub(crate) fn open_reaper() -> Result<Option<OwnedFd>, RootError> {
+    const REAPER: &str = "/docker-init";
+    match open(REAPER, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => Ok(Some(file)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(source) => Err(RootError::Open { path: REAPER, source }),
+    }
+}
+
+/// By which this program, and no other, finds an open file.
+pub(crate) fn path_of(file: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
 /// Moves to a root that can be pivoted away from (an initramfs cannot), and

@@ -3,16 +3,17 @@
 use std::cell::RefCell;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
 use casemate_launch::{Cage, Place};
 use casemate_model::{
-    Bytes, ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize,
+    Bytes, ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
 use casemate_supervisor::{FdStream, Supervisor, make_writable_layer};
 use casemate_wire::{
-    ContainerProcess, Create, GuestFacts, GuestPlace, Place as WirePlace, Service, Span, Started, Stats,
+    ContainerProcess, Create, ExecStarted, GuestFacts, GuestPlace, Place as WirePlace, Service, Span, Started, Stats,
 };
 use rustix::time::{ClockId, Timespec, clock_settime};
 use tokio::sync::watch;
@@ -24,6 +25,8 @@ use crate::{root, sys};
 pub(crate) struct Agent {
     container: RefCell<Option<Guest>>,
     spans: RefCell<Vec<(&'static str, Instant, Instant)>>,
+    /// The program that goes before a container's command, if there is one.
+    reaper: Option<PathBuf>,
     shut_down: watch::Sender<bool>,
 }
 
@@ -34,8 +37,8 @@ struct Guest {
 }
 
 impl Agent {
-    pub(crate) fn new() -> Self {
-        Self { container: RefCell::default(), spans: RefCell::default(), shut_down: watch::channel(false).0 }
+    pub(crate) fn new(reaper: Option<PathBuf>) -> Self {
+        Self { container: RefCell::default(), spans: RefCell::default(), reaper, shut_down: watch::channel(false).0 }
     }
 
     /// Waits until the keeper has asked for the end.
@@ -88,6 +91,7 @@ impl Service for Agent {
                 lowers: disks.lowers.clone(),
                 upper: disks.upper.clone(),
                 work: disks.work.clone(),
+                reaper: self.reaper.clone(),
                 cgroup: "casemate".to_owned(),
             };
             let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
@@ -113,13 +117,12 @@ impl Service for Agent {
         Ok(Started { pid, timeline: timeline.collect() })
     }
 
-    async fn exec(&self, process: Process) -> Result<ExecId, Failure> {
+    async fn exec(&self, process: Process) -> Result<ExecStarted, Failure> {
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| internal("make an id", &errno.into()))?;
         let id = ExecId::from_random(random);
-        self.guest()?.supervisor.exec(id.clone(), &process).await?;
-        Ok(id)
+        self.guest()?.supervisor.exec(id, &process).await
     }
 
     async fn signal(&self, process: ProcessRef, signal: Signal) -> Result<(), Failure> {
@@ -132,6 +135,18 @@ impl Service for Agent {
 
     async fn wait(&self, process: ProcessRef) -> Result<Exited, Failure> {
         self.guest()?.supervisor.wait(&process).await
+    }
+
+    async fn pause(&self) -> Result<(), Failure> {
+        self.guest()?.supervisor.pause()
+    }
+
+    async fn unpause(&self) -> Result<(), Failure> {
+        self.guest()?.supervisor.unpause()
+    }
+
+    async fn update(&self, limits: Limits) -> Result<(), Failure> {
+        self.guest()?.supervisor.update(&limits)
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

@@ -14,6 +14,9 @@ use casemate_seccomp::{KernelVersion, Profile};
 
 use crate::error::StartError;
 
+/// What the default profile says beside its rules: nothing.
+const NOTHING_SAID: Seccomp = Seccomp { program: Vec::new(), log: false, allow_speculation: true };
+
 /// The program for Docker's default profile.
 pub(crate) fn docker_default(root: &Path, capabilities: Capabilities) -> Result<Seccomp, StartError> {
     let mut hasher = DefaultHasher::new();
@@ -22,7 +25,7 @@ pub(crate) fn docker_default(root: &Path, capabilities: Capabilities) -> Result<
         .hash(&mut hasher);
     let path = root.join(format!("seccomp-{:016x}", hasher.finish()));
     match fs::read(&path) {
-        Ok(program) => return Ok(Seccomp(program)),
+        Ok(program) => return Ok(Seccomp { program, ..NOTHING_SAID }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!(path = %path.display(), %error, "compiled profile not read"),
     }
@@ -31,14 +34,14 @@ pub(crate) fn docker_default(root: &Path, capabilities: Capabilities) -> Result<
     let kernel = KernelVersion::of_this_host().map_err(StartError::Kernel)?;
     let profile = Profile::docker_default().map_err(StartError::Profile)?;
     let program = profile.compile(capabilities, kernel).map_err(StartError::Seccomp)?;
-    if let Err(error) = keep(&path, &program) {
+    if let Err(error) = keep(&path, &program.program) {
         tracing::warn!(path = %path.display(), %error, "compiled profile not kept");
     }
     Ok(program)
 }
 
 /// Whole or not at all: another command may read it at any moment.
-fn keep(path: &Path, Seccomp(program): &Seccomp) -> io::Result<()> {
+fn keep(path: &Path, program: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(std::process::id().to_string());
     fs::write(&temporary, program)?;
     fs::rename(&temporary, path)

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use casemate_model::{
-    Bytes, Capabilities, Container as Launchable, EtcFiles, Isolation, Limits, MASKED_PATHS, NanoCpus, Process,
-    READONLY_PATHS, TerminalSize,
+    Bytes, Capabilities, Container as Launchable, EtcFiles, Isolation, Limits, MASKED_PATHS, Namespaces, NanoCpus,
+    Process, READONLY_PATHS, TerminalSize,
 };
 use casemate_wire::{Client, Create, HostPlace, Place, VmPlace};
 
@@ -117,12 +117,20 @@ impl Engine {
                     resolv_conf: String::new(),
                 },
                 hostname,
+                domainname: String::new(),
+                reaper: false,
                 limits: Limits {
                     memory: record.memory.map(Bytes),
-                    cpus: record.nano_cpus.map(NanoCpus),
-                    pids: None,
-                    shm_size: None,
+                    cpu_quota: record.nano_cpus.map(|n| NanoCpus(n).into()),
+                    ..Limits::default()
                 },
+                shm_size: None,
+                tmpfs: Vec::new(),
+                sysctls: Vec::new(),
+                namespaces: Namespaces::default(),
+                privileged: false,
+                devices: Vec::new(),
+                device_rules: Vec::new(),
                 masked_paths: MASKED_PATHS.map(String::from).to_vec(),
                 readonly_paths: READONLY_PATHS.map(String::from).to_vec(),
             },
@@ -146,12 +154,14 @@ impl Engine {
             env: record.env.clone(),
             cwd: record.cwd.clone(),
             user: record.user.parse().unwrap_or_default(),
+            additional_groups: Vec::new(),
             terminal,
             stdin: false,
             capabilities,
             no_new_privileges: false,
             seccomp: Some(seccomp),
             rlimits: Vec::new(),
+            oom_score_adj: 0,
         })
     }
 
@@ -161,6 +171,7 @@ impl Engine {
                 lowers: container.layers.iter().rev().map(|layer| self.images.layer_dir(layer)).collect(),
                 upper: container.paths.upper(),
                 work: container.paths.work(),
+                reaper: None,
             })),
             Isolation::Hyperv => {
                 let layers = container

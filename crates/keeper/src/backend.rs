@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use casemate_model::{ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize};
+use casemate_model::{Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
 use casemate_record::VmRecord;
 use casemate_supervisor::Supervisor;
-use casemate_wire::{ContainerProcess, Stats};
+use casemate_wire::{ContainerProcess, ExecStarted, Stats};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::process_mode;
@@ -33,7 +33,7 @@ impl Backend {
         }
     }
 
-    pub(crate) async fn exec(&self, process: &Process) -> Result<ExecId, Failure> {
+    pub(crate) async fn exec(&self, process: &Process) -> Result<ExecStarted, Failure> {
         match self {
             Self::Process(supervisor) => process_mode::exec(supervisor, process).await,
             Self::Vm(vm) => vm.exec(process).await,
@@ -74,6 +74,29 @@ impl Backend {
             Self::Process(supervisor) => Box::new(supervisor.take_output(process, stream)?),
             Self::Vm(vm) => Box::new(vm.output(process, stream).await?),
         })
+    }
+
+    /// Has everything of the container stand still; returns when it does.
+    pub(crate) async fn pause(&self) -> Result<(), Failure> {
+        match self {
+            Self::Process(supervisor) => supervisor.pause(),
+            Self::Vm(vm) => vm.pause().await,
+        }
+    }
+
+    pub(crate) fn unpause(&self) -> Result<(), Failure> {
+        match self {
+            Self::Process(supervisor) => supervisor.unpause(),
+            Self::Vm(vm) => vm.unpause(),
+        }
+    }
+
+    /// Sets other limits on the running container.
+    pub(crate) async fn update(&self, limits: &Limits) -> Result<(), Failure> {
+        match self {
+            Self::Process(supervisor) => supervisor.update(limits),
+            Self::Vm(vm) => vm.update(limits).await,
+        }
     }
 
     pub(crate) async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

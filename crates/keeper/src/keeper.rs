@@ -11,7 +11,7 @@ use casemate_record::file::{self, Durability};
 use casemate_record::log::LogFile;
 use casemate_record::{ContainerPaths, StateRecord};
 use casemate_wire::{Create, Place, Started};
-use tokio::sync::{Mutex, OnceCell, watch};
+use tokio::sync::{Mutex, MutexGuard, OnceCell, watch};
 use tokio::task::JoinSet;
 
 use crate::attach::Outputs;
@@ -52,6 +52,8 @@ enum Phase {
 pub(crate) struct Prepared {
     pub(crate) backend: Backend,
     pub(crate) outputs: Rc<Outputs>,
+    /// What is on disk of it.
+    pub(crate) state: RefCell<StateRecord>,
     terminal: bool,
     /// The init's input ends with the first client that ends its own.
     stdin_once: bool,
@@ -68,6 +70,10 @@ impl Prepared {
             Ok(ClientInput::to(init, self.stdin_once && !self.terminal))
         };
         self.input.get_or_try_init(open).await.cloned()
+    }
+
+    pub(crate) fn paused(&self) -> bool {
+        self.state.borrow().paused
     }
 }
 
@@ -156,6 +162,7 @@ impl Keeper {
         Ok(Prepared {
             backend,
             outputs: Rc::new(Outputs::new(log)),
+            state: RefCell::new(StateRecord::created()),
             terminal,
             stdin_once,
             input: OnceCell::new(),
@@ -182,8 +189,9 @@ impl Keeper {
                 let timeline = prepared.timeline.spans();
                 let state = state::running(pid, prepared.backend.vm_record(), timeline.clone());
                 self.write_state(&state, Durability::Ordered);
+                prepared.state.replace(state);
                 self.phase.replace(Phase::Running(Rc::clone(&prepared)));
-                tokio::task::spawn_local(Rc::clone(self).see_through(prepared, streams, state));
+                tokio::task::spawn_local(Rc::clone(self).see_through(prepared, streams));
                 Ok(Started { pid, timeline })
             }
             Err(failure) => {
@@ -210,7 +218,7 @@ impl Keeper {
     }
 
     /// From running to gone.
-    async fn see_through(self: Rc<Self>, prepared: Rc<Prepared>, mut pumps: JoinSet<()>, state: StateRecord) {
+    async fn see_through(self: Rc<Self>, prepared: Rc<Prepared>, mut pumps: JoinSet<()>) {
         let exited = match prepared.backend.wait(&ProcessRef::Init).await {
             Ok(exited) => exited,
             Err(failure) => Exited {
@@ -221,7 +229,8 @@ impl Keeper {
         };
         tracing::info!(code = exited.status.code(), reason = exited.reason, "container ended");
         let durability = if self.auto_remove { Durability::Ordered } else { Durability::Synced };
-        self.write_state(&state::ended(state, &exited), durability);
+        let state = state::ended(prepared.state.borrow().clone(), &exited);
+        self.write_state(&state, durability);
         self.exited.send_replace(Some(exited));
         // What it wrote last is still to be read, unless nobody wants to.
         let mut abandoned = self.abandoned.subscribe();
@@ -330,7 +339,16 @@ impl Keeper {
         note(&self.paths.run, fs::remove_dir(&self.paths.run));
     }
 
-    fn write_state(&self, state: &StateRecord, durability: Durability) {
+    /// Held while the container's phase is changed.
+    pub(crate) async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    pub(crate) fn has_exited(&self) -> bool {
+        self.exited.borrow().is_some()
+    }
+
+    pub(crate) fn write_state(&self, state: &StateRecord, durability: Durability) {
         if let Err(error) = file::write(&self.paths.state(), state, durability) {
             tracing::error!(error = casemate_model::chain(&error), class = error.class().name(), "state not kept");
         }

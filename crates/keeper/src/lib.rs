@@ -2,7 +2,7 @@
 //! last remains.
 //!
 //! ```text
-//!   new ──create──▶ created ──start──▶ running ──▶ ended
+//!   new ──create──▶ created ──start──▶ running (paused, again running) ──▶ ended
 //!    └──────────────────┴─(first client gone, or a failure)──▶ ended
 //! ```
 //!
@@ -19,6 +19,7 @@ mod attach;
 mod backend;
 mod input;
 mod keeper;
+mod pause;
 mod process_mode;
 mod service;
 mod state;

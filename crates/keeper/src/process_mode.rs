@@ -6,7 +6,7 @@ use casemate_launch::{Cage, Place};
 use casemate_model::{Container, ErrorClass, ExecId, Failure, Process};
 use casemate_record::ContainerPaths;
 use casemate_supervisor::{Supervisor, make_writable_layer};
-use casemate_wire::HostPlace;
+use casemate_wire::{ExecStarted, HostPlace};
 use rand::RngCore;
 
 pub(crate) fn create(
@@ -14,19 +14,18 @@ pub(crate) fn create(
     place: HostPlace,
     paths: &ContainerPaths,
 ) -> Result<Rc<Supervisor>, Failure> {
-    let HostPlace { lowers, upper, work } = place;
+    let HostPlace { lowers, upper, work, reaper } = place;
     let topmost = lowers.first().ok_or_else(|| Failure::new(ErrorClass::InvalidArgument, "the image has no layers"))?;
     make_writable_layer(&upper, &work, topmost)
         .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot make {}: {error}", upper.display())))?;
-    let place = Place { dir: paths.run.clone(), lowers, upper, work, cgroup: paths.cgroup() };
+    let place = Place { dir: paths.run.clone(), lowers, upper, work, reaper, cgroup: paths.cgroup() };
     let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
     Ok(Rc::new(Supervisor::new(cage)))
 }
 
-pub(crate) async fn exec(supervisor: &Rc<Supervisor>, process: &Process) -> Result<ExecId, Failure> {
+pub(crate) async fn exec(supervisor: &Rc<Supervisor>, process: &Process) -> Result<ExecStarted, Failure> {
     let mut random = [0; 32];
     rand::rng().fill_bytes(&mut random);
     let id = ExecId::from_random(random);
-    supervisor.exec(id.clone(), process).await?;
-    Ok(id)
+    supervisor.exec(id, process).await
 }

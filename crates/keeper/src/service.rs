@@ -1,9 +1,10 @@
 //! The wire's vocabulary, answered by a keeper.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use casemate_model::{ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize};
-use casemate_wire::{ContainerProcess, Create, GuestFacts, Service, Started, Stats};
+use casemate_model::{ErrorClass, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
+use casemate_wire::{ContainerProcess, Create, ExecStarted, GuestFacts, Service, Started, Stats};
 
 use crate::backend::{Input, Output};
 use crate::keeper::Keeper;
@@ -24,12 +25,12 @@ impl Service for Desk {
         self.0.start().await
     }
 
-    async fn exec(&self, process: Process) -> Result<ExecId, Failure> {
-        self.0.running()?.backend.exec(&process).await
+    async fn exec(&self, process: Process) -> Result<ExecStarted, Failure> {
+        self.0.exec(&process).await
     }
 
     async fn signal(&self, process: ProcessRef, signal: Signal) -> Result<(), Failure> {
-        self.0.running()?.backend.signal(&process, signal).await
+        self.0.signal(&process, signal).await
     }
 
     async fn resize(&self, process: ProcessRef, size: TerminalSize) -> Result<(), Failure> {
@@ -42,6 +43,22 @@ impl Service for Desk {
             ProcessRef::Init => Ok(self.0.exited().await),
             exec @ ProcessRef::Exec(_) => self.0.running()?.backend.wait(&exec).await,
         }
+    }
+
+    async fn stop(&self, signal: Signal, timeout_ms: Option<u64>) -> Result<(), Failure> {
+        self.0.stop(signal, timeout_ms.map(Duration::from_millis)).await
+    }
+
+    async fn pause(&self) -> Result<(), Failure> {
+        self.0.pause().await
+    }
+
+    async fn unpause(&self) -> Result<(), Failure> {
+        self.0.unpause().await
+    }
+
+    async fn update(&self, limits: Limits) -> Result<(), Failure> {
+        self.0.running()?.backend.update(&limits).await
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

@@ -8,15 +8,17 @@
 //! killed and what is known of the reason is kept.
 
 mod boot;
+mod limits;
 mod watch;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use casemate_model::{ExecId, ExitStatus, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize};
+use casemate_model::{ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
 use casemate_record::VmRecord;
-use casemate_wire::{CallError, Client, ContainerProcess, Stats, Stream};
+use casemate_vm::VmSize;
+use casemate_wire::{CallError, Client, ContainerProcess, ExecStarted, Stats, Stream, VmCost};
 use tokio::task::JoinSet;
 
 use crate::timeline::Timeline;
@@ -34,11 +36,21 @@ pub(crate) struct VmMode {
     client: Client,
     ending: Rc<Ending>,
     cgroup: casemate_launch::Cgroup,
+    size: VmSize,
+    /// What there was to say of the guest when it was made to stand still.
+    standing: RefCell<Option<Standing>>,
     record: VmRecord,
     pid: u32,
     /// Console, process, connection and health are watched here; dropping it
     /// stops that, and with it dies the VM.
     watchers: RefCell<JoinSet<()>>,
+}
+
+/// A guest that stands still cannot be asked, and nothing in it changes.
+#[derive(Clone, Debug)]
+struct Standing {
+    stats: Stats,
+    processes: Vec<ContainerProcess>,
 }
 
 impl VmMode {
@@ -49,23 +61,23 @@ impl VmMode {
         Ok(self.pid)
     }
 
-    pub(crate) async fn exec(&self, process: &Process) -> Result<ExecId, Failure> {
+    pub(crate) async fn exec(&self, process: &Process) -> Result<ExecStarted, Failure> {
         self.ending.answered(self.client.exec(process)).await
     }
 
     pub(crate) async fn signal(&self, process: &ProcessRef, signal: Signal) -> Result<(), Failure> {
-        let sent = self.ending.answered(self.client.signal(process, signal));
         if signal != Signal::KILL || *process != ProcessRef::Init {
-            return sent.await;
+            let (client, process) = (self.client.clone(), process.clone());
+            return self.tell(async move { client.signal(&process, signal).await }).await;
         }
         // A guest that says it has passed the kill on has still to show it.
         let killed = async {
-            sent.await?;
+            self.ending.answered(self.client.signal(process, signal)).await?;
             self.wait(process).await.map(drop)
         };
-        match tokio::time::timeout(KILL_DEADLINE, killed).await {
-            Ok(killed) => killed,
-            Err(_) => {
+        tokio::select! {
+            killed = killed => killed,
+            () = self.ending.has_run(KILL_DEADLINE) => {
                 self.ending.end("the guest did not pass on the kill");
                 Ok(())
             }
@@ -73,7 +85,60 @@ impl VmMode {
     }
 
     pub(crate) async fn resize(&self, process: &ProcessRef, size: TerminalSize) -> Result<(), Failure> {
-        self.ending.answered(self.client.resize(process, size)).await
+        let (client, process) = (self.client.clone(), process.clone());
+        self.tell(async move { client.resize(&process, size).await }).await
+    }
+
+    /// Has the guest do something; one that stands still does it when it goes
+    /// on, and nobody waits for that.
+    async fn tell(&self, call: impl Future<Output = Result<(), CallError>> + 'static) -> Result<(), Failure> {
+        if !self.ending.is_frozen() {
+            return self.ending.answered(call).await;
+        }
+        let ending = Rc::clone(&self.ending);
+        tokio::task::spawn_local(async move {
+            if let Err(failure) = ending.answered(call).await {
+                tracing::warn!(error = failure.message, "the guest did not do what it was told while it was paused");
+            }
+        });
+        Ok(())
+    }
+
+    /// The VM process is what stands still, and with it all the guest's
+    /// processors.
+    pub(crate) async fn pause(&self) -> Result<(), Failure> {
+        let standing = Standing { stats: self.stats().await?, processes: self.processes().await? };
+        self.ending.set_frozen(true);
+        if let Err(error) = self.cgroup.freeze() {
+            self.ending.set_frozen(false);
+            return Err(Failure::from_error(&error));
+        }
+        self.standing.replace(Some(standing));
+        Ok(())
+    }
+
+    pub(crate) fn unpause(&self) -> Result<(), Failure> {
+        self.cgroup.thaw().map_err(|error| Failure::from_error(&error))?;
+        self.standing.take();
+        self.ending.set_frozen(false);
+        Ok(())
+    }
+
+    /// Within what the VM has: its memory and processors are what they were
+    /// when it was made.
+    pub(crate) async fn update(&self, limits: &Limits) -> Result<(), Failure> {
+        limits::check(limits, self.size)?;
+        let failed = |error| Failure::from_error(&error);
+        let before = self.cgroup.stats().map_err(failed)?.limits;
+        self.cgroup.update(&limits::of_process(limits, self.size)).map_err(failed)?;
+        let (client, guest) = (self.client.clone(), limits::of_guest(limits));
+        let told = self.tell(async move { client.update(&guest).await }).await;
+        if told.is_err()
+            && let Err(error) = self.cgroup.update(&before)
+        {
+            tracing::warn!(error = casemate_model::chain(&error), "the VM process keeps limits it should not have");
+        }
+        told
     }
 
     pub(crate) async fn wait(&self, process: &ProcessRef) -> Result<Exited, Failure> {
@@ -96,11 +161,22 @@ impl VmMode {
     }
 
     pub(crate) async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
-        self.ending.answered(self.client.processes()).await
+        let standing = self.standing.borrow().as_ref().map(|standing| standing.processes.clone());
+        match standing {
+            Some(processes) => Ok(processes),
+            None => self.ending.answered(self.client.processes()).await,
+        }
     }
 
+    /// The guest's accounts, beside those that the host keeps of the VM.
     pub(crate) async fn stats(&self) -> Result<Stats, Failure> {
-        self.ending.answered(self.client.stats()).await
+        let standing = self.standing.borrow().as_ref().map(|standing| standing.stats.clone());
+        let stats = match standing {
+            Some(stats) => stats,
+            None => self.ending.answered(self.client.stats()).await?,
+        };
+        let cost = self.cgroup.stats().map_err(|error| Failure::from_error(&error))?;
+        Ok(Stats { vm: Some(VmCost { cpu_ns: cost.cpu.total_ns, memory: cost.memory.without_cache() }), ..stats })
     }
 
     pub(crate) fn record(&self) -> VmRecord {
@@ -110,6 +186,10 @@ impl VmMode {
     /// Ends the VM and removes its control group.
     pub(crate) async fn destroy(&self, keep_disk: bool) -> Result<(), Failure> {
         if keep_disk && !self.ending.has_ended() {
+            // Nobody may shut down who stands still.
+            if self.ending.is_frozen() {
+                self.unpause()?;
+            }
             let down = async {
                 // No answer is the usual one: the guest is gone by then.
                 let _ = self.client.shutdown().await;
@@ -120,6 +200,11 @@ impl VmMode {
             }
         }
         self.ending.end("the container was removed");
+        if self.ending.is_frozen()
+            && let Err(failure) = self.unpause()
+        {
+            tracing::warn!(error = failure.message, "the VM process stands still at its end");
+        }
         self.ending.ended().await;
         self.watchers.borrow_mut().abort_all();
         self.cgroup.destroy().map_err(|error| Failure::from_error(&error))

@@ -16,27 +16,26 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use casemate_model::{Container, Process};
+use casemate_model::{Container, Ipc, Limits, Namespace, Process, SysctlNamespace};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::CWD;
 use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use crate::cgroup::{Cgroup, CgroupError, CgroupStats, destroy_by_path};
 use crate::child::{self, ExecJob, InitJob};
 use crate::command::Command;
+use crate::device::Devices;
 use crate::error::LaunchError;
+use crate::machine::Machine;
 use crate::place::Place;
 use crate::processes::{self, ProcessEntry};
 use crate::program::is_program_protected;
 use crate::starting::Starting;
 use crate::streams;
 use crate::sys::{self, Cloned};
-
-/// Namespaces every container has of its own, besides the cgroup namespace
-/// (that one is entered by the child when it is in its group) and, usually,
-/// the network's.
-const NAMESPACES: u64 = (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC) as u64;
 
 /// A container on this kernel. Dropping it does nothing to the container:
 /// processes end with [`crate::Child`], the rest with [`Cage::destroy`].
@@ -46,6 +45,7 @@ pub struct Cage {
     command: Command,
     place: Place,
     cgroup: Cgroup,
+    devices: Devices,
     shares_network: bool,
     init: Rc<InitState>,
 }
@@ -80,21 +80,35 @@ impl Cage {
     /// its files. Starts nothing; leaves nothing behind when it fails.
     pub fn create(container: Container, place: Place) -> Result<Self, LaunchError> {
         place.check()?;
-        let command = Command::check(&container.init)?;
+        let mut command = Command::check(&container.init)?;
+        // Where there is an init already, none of ours goes before.
+        if container.reaper && container.namespaces.pid == Namespace::Own {
+            place.reaper.as_ref().ok_or(LaunchError::NoReaper)?;
+            command = command.behind_reaper();
+        }
+        check_sysctls(&container)?;
+        let devices = Devices::of(&container)?;
         for path in container.masked_paths.iter().chain(&container.readonly_paths) {
             if path.contains('\0') {
                 return Err(LaunchError::NulByte { what: "a hidden path".to_owned() });
             }
         }
         let cgroup = Cgroup::create(&place.cgroup, &container.limits)?;
-        let cage = Self { container, command, place, cgroup, shares_network: false, init: Rc::default() };
-        match cage.cgroup.restrict_devices().map_err(LaunchError::from).and_then(|()| cage.make_files()) {
+        let cage = Self { container, command, place, cgroup, devices, shares_network: false, init: Rc::default() };
+        match cage.restrict_devices().and_then(|()| cage.make_files()) {
             Ok(()) => Ok(cage),
             Err(error) => {
                 // The first failure is the one to tell.
                 let _ = cage.destroy();
                 Err(error)
             }
+        }
+    }
+
+    fn restrict_devices(&self) -> Result<(), LaunchError> {
+        match &self.devices.rules {
+            Some(rules) => Ok(self.cgroup.restrict_devices(rules)?),
+            None => Ok(()),
         }
     }
 
@@ -146,18 +160,20 @@ impl Cage {
         refuse_writable_program()?;
         let entrance = self.cgroup.entrance()?;
         let (parent_ends, ends) = streams::make(&self.command).map_err(LaunchError::host("make pipes"))?;
+        let reaper = self.open_reaper()?;
         self.init.started.set(true);
-        let network = if self.shares_network { 0 } else { libc::CLONE_NEWNET as u64 };
-        match sys::clone_process(NAMESPACES | network, entrance.unified.as_ref().map(AsFd::as_fd)) {
+        match sys::clone_process(self.namespaces(), entrance.unified.as_ref().map(AsFd::as_fd)) {
             Ok(Cloned::Child) => {
                 let job = InitJob {
                     container: &self.container,
                     command: &self.command,
                     place: &self.place,
-                    hierarchies: self.cgroup.split_hierarchies(),
+                    split: self.cgroup.split_groups(),
+                    devices: &self.devices.nodes,
+                    reaper: reaper.as_ref().map(AsFd::as_fd),
                     ends: &ends,
                 };
-                child::run(&ends, &entrance.procs, &[], || job.run())
+                child::run(&ends, &entrance.procs, reaper.as_ref().map(AsFd::as_fd).as_slice(), || job.run())
             }
             Ok(Cloned::Parent { pid, pidfd }) => {
                 let copy = pidfd.try_clone();
@@ -175,6 +191,51 @@ impl Cage {
                 Err(clone_failed(errno))
             }
         }
+    }
+
+    /// Namespaces that the container has of its own, besides the cgroup
+    /// namespace: that one is entered by the child when it is in its group.
+    fn namespaces(&self) -> u64 {
+        let shared = self.container.namespaces;
+        let own = [
+            (true, libc::CLONE_NEWNS),
+            (shared.pid == Namespace::Own, libc::CLONE_NEWPID),
+            (shared.uts == Namespace::Own, libc::CLONE_NEWUTS),
+            (shared.ipc != Ipc::Host, libc::CLONE_NEWIPC),
+            (!self.shares_network, libc::CLONE_NEWNET),
+        ];
+        own.into_iter().filter(|(is, _)| *is).map(|(_, flag)| flag as u64).sum()
+    }
+
+    /// The program that goes before the command, as a mount of its own: what
+    /// names it here may name nothing in the child.
+    fn open_reaper(&self) -> Result<Option<OwnedFd>, LaunchError> {
+        let Some(path) = self.place.reaper.as_ref().filter(|_| self.container.reaper) else { return Ok(None) };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let failed = |errno: Errno| LaunchError::File { operation: "open", path: path.clone(), source: errno.into() };
+        let tree = open_tree(CWD, path, flags).map_err(failed)?;
+        sys::make_mount_read_only(tree.as_fd()).map_err(failed)?;
+        Ok(Some(tree))
+    }
+
+    /// Whether its processes can outlive its init, which takes only those of a
+    /// pid namespace of its own with it.
+    pub fn outlives_init(&self) -> bool {
+        self.container.namespaces.pid == Namespace::Host
+    }
+
+    /// Has everything in the container stand still; returns when it does.
+    pub fn freeze(&self) -> Result<(), LaunchError> {
+        Ok(self.cgroup.freeze()?)
+    }
+
+    pub fn thaw(&self) -> Result<(), LaunchError> {
+        Ok(self.cgroup.thaw()?)
+    }
+
+    /// Holds the container to other limits.
+    pub fn update(&self, limits: &Limits) -> Result<(), LaunchError> {
+        Ok(self.cgroup.update(limits)?)
     }
 
     /// Starts another process in the container, once its init has started.
@@ -202,8 +263,9 @@ impl Cage {
         processes::list(&self.cgroup)
     }
 
-    pub fn stats(&self) -> Result<CgroupStats, LaunchError> {
-        Ok(self.cgroup.stats()?)
+    /// What the container used, and the machine it is on.
+    pub fn stats(&self) -> Result<(CgroupStats, Machine), LaunchError> {
+        Ok((self.cgroup.stats()?, Machine::now()?))
     }
 
     /// Whether the kernel killed a process of the container for want of
@@ -239,6 +301,23 @@ impl Cage {
         failures.extend(remove_files(&self.place.dir));
         LaunchError::all(failures)
     }
+}
+
+/// Parameters of a namespace that is the host's are the host's.
+fn check_sysctls(container: &Container) -> Result<(), LaunchError> {
+    for sysctl in &container.sysctls {
+        let name = sysctl.name().to_owned();
+        match sysctl.namespace() {
+            SysctlNamespace::Ipc if container.namespaces.ipc == Ipc::Host => {
+                return Err(LaunchError::HostIpcParameter { name });
+            }
+            SysctlNamespace::Uts if container.namespaces.uts == Namespace::Host => {
+                return Err(LaunchError::HostParameter { name });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Kills and removes what a container left whose keeper was killed: everything

@@ -21,12 +21,14 @@ pub(crate) struct Command {
     pub(crate) search: Vec<String>,
     pub(crate) directory: String,
     pub(crate) user: UserSpec,
+    pub(crate) additional_groups: Vec<String>,
     pub(crate) terminal: Option<TerminalSize>,
     pub(crate) stdin: bool,
     pub(crate) capabilities: Capabilities,
     pub(crate) no_new_privileges: bool,
     pub(crate) filter: Option<Filter>,
     pub(crate) limits: Vec<Limit>,
+    pub(crate) oom_score_adj: i32,
 }
 
 /// `setrlimit`'s arguments, and the limit's name.
@@ -39,19 +41,39 @@ pub(crate) struct Limit {
 }
 
 #[derive(Clone)]
-pub(crate) struct Filter(pub(crate) Vec<FilterInstruction>);
+pub(crate) struct Filter {
+    pub(crate) instructions: Vec<FilterInstruction>,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub(crate) flags: u32,
+}
+
+/// Where the engine's own first process is found in a container that has one,
+/// as in Docker.
+pub(crate) const REAPER: &str = "/sbin/docker-init";
 
 impl std::fmt::Debug for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Filter({} instructions)", self.0.len())
+        write!(f, "Filter({} instructions, flags {:#x})", self.instructions.len(), self.flags)
     }
 }
 
 impl Command {
     pub(crate) fn check(process: &Process) -> Result<Self, LaunchError> {
         // Each field is decided here.
-        let Process { args, env, cwd, user, terminal, stdin, capabilities, no_new_privileges, seccomp, rlimits } =
-            process;
+        let Process {
+            args,
+            env,
+            cwd,
+            user,
+            additional_groups,
+            terminal,
+            stdin,
+            capabilities,
+            no_new_privileges,
+            seccomp,
+            rlimits,
+            oom_score_adj,
+        } = process;
         let name = args.first().filter(|name| !name.is_empty()).ok_or(LaunchError::NoCommand)?.clone();
         if !cwd.starts_with('/') {
             return Err(LaunchError::WorkingDirectory { directory: cwd.clone() });
@@ -67,13 +89,22 @@ impl Command {
             search: search_path(last_value(env, "PATH").unwrap_or_default()),
             directory: cwd.clone(),
             user: user.clone(),
+            additional_groups: additional_groups.clone(),
             terminal: *terminal,
             stdin: *stdin,
             capabilities: *capabilities,
             no_new_privileges: *no_new_privileges,
             filter: seccomp.as_ref().map(filter).transpose()?,
             limits: rlimits.iter().map(limit).collect(),
+            oom_score_adj: *oom_score_adj,
         })
+    }
+
+    /// The same command behind the engine's own first process, which starts it.
+    pub(crate) fn behind_reaper(mut self) -> Self {
+        self.name = REAPER.to_owned();
+        self.argv.splice(0..0, [c"/sbin/docker-init".to_owned(), c"--".to_owned()]);
+        self
     }
 }
 
@@ -93,18 +124,22 @@ fn search_path(path: &str) -> Vec<String> {
     path.split(':').filter(|directory| directory.starts_with('/')).map(str::to_owned).collect()
 }
 
-fn filter(Seccomp(bytes): &Seccomp) -> Result<Filter, LaunchError> {
-    let chunks = bytes.chunks_exact(8);
+fn filter(seccomp: &Seccomp) -> Result<Filter, LaunchError> {
+    let Seccomp { program, log, allow_speculation } = seccomp;
+    let chunks = program.chunks_exact(8);
     if !chunks.remainder().is_empty() || !(1..=LONGEST_FILTER).contains(&chunks.len()) {
-        return Err(LaunchError::SeccompProgram { bytes: bytes.len() });
+        return Err(LaunchError::SeccompProgram { bytes: program.len() });
     }
+    let flag = |is: bool, flag: libc::c_ulong| if is { flag as u32 } else { 0 };
+    let flags =
+        flag(*log, libc::SECCOMP_FILTER_FLAG_LOG) | flag(*allow_speculation, libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW);
     let instruction = |c: &[u8]| FilterInstruction {
         code: u16::from_ne_bytes([c[0], c[1]]),
         jt: c[2],
         jf: c[3],
         k: u32::from_ne_bytes([c[4], c[5], c[6], c[7]]),
     };
-    Ok(Filter(chunks.map(instruction).collect()))
+    Ok(Filter { instructions: chunks.map(instruction).collect(), flags })
 }
 
 fn limit(limit: &Rlimit) -> Limit {
@@ -140,13 +175,19 @@ mod tests {
             env: vec!["PATH=/bin".to_owned()],
             cwd: "/".to_owned(),
             user: UserSpec::default(),
+            additional_groups: Vec::new(),
             terminal: None,
             stdin: false,
             capabilities: Capabilities::NONE,
             no_new_privileges: false,
             seccomp: None,
             rlimits: Vec::new(),
+            oom_score_adj: 0,
         }
+    }
+
+    fn seccomp(length: usize) -> Option<Seccomp> {
+        Some(Seccomp { program: vec![0; length], log: false, allow_speculation: false })
     }
 
     #[test]
@@ -161,8 +202,8 @@ mod tests {
                 Box::new(|p| p.cwd = "tmp".to_owned()),
                 "the working directory 'tmp' is invalid, it needs to be an absolute path",
             ),
-            (Box::new(|p| p.seccomp = Some(Seccomp(vec![0; 9]))), "a seccomp filter of 9 bytes is not a program"),
-            (Box::new(|p| p.seccomp = Some(Seccomp(Vec::new()))), "a seccomp filter of 0 bytes is not a program"),
+            (Box::new(|p| p.seccomp = seccomp(9)), "a seccomp filter of 9 bytes is not a program"),
+            (Box::new(|p| p.seccomp = seccomp(0)), "a seccomp filter of 0 bytes is not a program"),
         ] {
             let mut process = process();
             change(&mut process);
@@ -177,5 +218,13 @@ mod tests {
         let command = Command::check(&process).unwrap();
         assert_eq!(command.search, ["/b", "/c"]);
         assert!(!command.has_home);
+    }
+
+    #[test]
+    fn the_reaper_goes_before_the_command() {
+        let command = Command::check(&process()).unwrap().behind_reaper();
+        assert_eq!(command.name, REAPER);
+        assert_eq!(command.argv[0].to_str(), Ok(REAPER));
+        assert_eq!(command.argv[1..], [c"--".to_owned(), c"sh".to_owned()]);
     }
 }

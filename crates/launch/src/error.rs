@@ -55,6 +55,18 @@ pub enum LaunchError {
     LayerCount { count: usize },
     #[error("a seccomp filter of {bytes} bytes is not a program")]
     SeccompProgram { bytes: usize },
+    // Docker's words (moby `oci.DevicesFromPath`).
+    #[error("error gathering device information while adding custom device {path:?}")]
+    Device { path: String, source: KernelError },
+    #[error("error gathering device information while adding custom device {path:?}: not a device node")]
+    NoDevice { path: String },
+    // Those of runc (libcontainer `validate`).
+    #[error("sysctl {name:?} is not allowed in the hosts ipc namespace")]
+    HostIpcParameter { name: String },
+    #[error("sysctl {name:?} is not in a separate kernel namespace")]
+    HostParameter { name: String },
+    #[error("there is no init program to put before the container's command")]
+    NoReaper,
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error("the container has been started before")]
@@ -135,6 +147,10 @@ impl Classify for LaunchError {
             | Self::WorkingDirectory { .. }
             | Self::LayerCount { .. }
             | Self::SeccompProgram { .. }
+            | Self::Device { .. }
+            | Self::NoDevice { .. }
+            | Self::HostIpcParameter { .. }
+            | Self::HostParameter { .. }
             | Self::UnknownUser { .. }
             | Self::UnknownGroup { .. }
             | Self::IdRange { .. } => ErrorClass::InvalidArgument,
@@ -148,7 +164,7 @@ impl Classify for LaunchError {
             Self::Setup { source, .. } | Self::Host { source, .. } => class_of(source.0),
             Self::File { source, .. } => source.raw_os_error().map_or(ErrorClass::Internal, class_of),
             Self::Several { failures } => failures.first().map_or(ErrorClass::Internal, Classify::class),
-            Self::Threads { .. } | Self::ProgramWritable | Self::DiedInSetup => ErrorClass::Internal,
+            Self::NoReaper | Self::Threads { .. } | Self::ProgramWritable | Self::DiedInSetup => ErrorClass::Internal,
             Self::GarbledReport { .. } => ErrorClass::Protocol,
         }
     }
@@ -199,6 +215,7 @@ setup_steps! {
     MakeDevice = "make device",
     PivotRoot = "change the root to",
     SetHostname = "set the host name to",
+    SetDomainname = "set the domain name to",
     SetParameter = "set kernel parameter",
     BringUp = "bring up network interface",
     HidePath = "hide",
@@ -210,6 +227,7 @@ setup_steps! {
     FindGroup = "find group",
     CheckId = "use id",
     SetLimit = "set resource limit",
+    AdjustOomScore = "set the OOM score adjustment to",
     DropPrivileges = "drop privileges:",
     ChangeDirectory = "change directory to",
     InstallFilter = "install",

@@ -22,7 +22,9 @@ mod cage;
 mod cgroup;
 mod child;
 mod command;
+mod device;
 mod error;
+mod machine;
 mod place;
 mod processes;
 mod program;
@@ -32,8 +34,11 @@ mod streams;
 mod sys;
 
 pub use cage::{Cage, destroy_leftovers};
-pub use cgroup::{Cgroup, CgroupError, CgroupStats, CgroupVersion, cgroup_version, pids_in};
+pub use cgroup::{
+    Cgroup, CgroupError, CgroupStats, CgroupVersion, CpuUse, DiskUse, MemoryUse, cgroup_version, limit_support, pids_in,
+};
 pub use error::{KernelError, LaunchError, SetupStep};
+pub use machine::Machine;
 pub use place::Place;
 pub use processes::ProcessEntry;
 pub use program::{is_program_protected, protect_program};

@@ -19,6 +19,8 @@ pub struct Place {
     pub upper: PathBuf,
     /// Overlayfs's own, empty at the first start.
     pub work: PathBuf,
+    /// The program to put before the command of a container that asks for it.
+    pub reaper: Option<PathBuf>,
     /// The control group, as `casemate/<id>`, below each hierarchy's root.
     pub cgroup: String,
 }

@@ -198,13 +198,14 @@ pub(crate) fn join_new_session_keyring() -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, anonymous) }).map(drop)
 }
 
-/// Installs a seccomp filter for good.
-pub(crate) fn install_filter(filter: &mut [FilterInstruction]) -> Result<(), Errno> {
+/// Installs a seccomp filter for good, with `SECCOMP_FILTER_FLAG_*`.
+pub(crate) fn install_filter(filter: &mut [FilterInstruction], flags: u32) -> Result<(), Errno> {
     let length = u16::try_from(filter.len()).map_err(|_| Errno::INVAL)?;
     let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
     // SAFETY: `program` points to `length` instructions that outlive the call;
     // the kernel only reads them.
-    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) })
+        .map(drop)
 }
 
 /// Sets a resource limit of this process (`RLIMIT_*`).

@@ -1,7 +1,7 @@
 //! A container as a launcher needs it: checked, resolved, and the same
 //! whether the launcher stands on the host or in a utility VM.
 
-use crate::{Bytes, ContainerId, NanoCpus, Process};
+use crate::{Bytes, ContainerId, Device, DeviceRule, Limits, Process, Sysctl, Tmpfs};
 
 /// Paths hidden from a container, as Docker hides them
 /// (moby `oci/defaults.go`, `DefaultLinuxSpec`).
@@ -27,10 +27,15 @@ pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/p
 pub struct Container {
     pub id: ContainerId,
     pub hostname: String,
+    /// The NIS domain; empty for none.
+    pub domainname: String,
     pub init: Process,
     /// The init's input ends with the first client that ends it, not only with
     /// the container.
     pub stdin_once: bool,
+    /// `--init`: a process of the engine's stands before `init`, takes care of
+    /// orphans and passes signals on.
+    pub reaper: bool,
     /// The root filesystem cannot be written.
     pub read_only: bool,
     /// Nothing that it writes is looked at when it is gone, so that nothing
@@ -38,6 +43,17 @@ pub struct Container {
     pub ephemeral: bool,
     pub etc: EtcFiles,
     pub limits: Limits,
+    /// Size of `/dev/shm`; Docker's default is 64 MiB.
+    pub shm_size: Option<Bytes>,
+    pub tmpfs: Vec<Tmpfs>,
+    pub sysctls: Vec<Sysctl>,
+    pub namespaces: Namespaces,
+    /// All devices of the kernel it stands on, and its kernel filesystems
+    /// writable. Capabilities, seccomp and hidden paths are said elsewhere.
+    pub privileged: bool,
+    pub devices: Vec<Device>,
+    /// What it may use beside the harmless devices and `devices`.
+    pub device_rules: Vec<DeviceRule>,
     pub masked_paths: Vec<String>,
     pub readonly_paths: Vec<String>,
 }
@@ -50,13 +66,43 @@ pub struct EtcFiles {
     pub resolv_conf: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Memory of all the container's processes and their page cache.
-    pub memory: Option<Bytes>,
-    pub cpus: Option<NanoCpus>,
-    /// Number of tasks.
-    pub pids: Option<u32>,
-    /// Size of `/dev/shm`; Docker's default is 64 MiB.
-    pub shm_size: Option<Bytes>,
+/// Which namespaces a container shares with the kernel it stands on. Others it
+/// always has of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    pub pid: Namespace,
+    pub ipc: Ipc,
+    pub uts: Namespace,
+    pub cgroup: Namespace,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Namespace {
+    #[default]
+    Own,
+    Host,
+}
+
+/// Shared memory, semaphores and message queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ipc {
+    #[default]
+    Own,
+    /// Of its own, and no `/dev/shm`.
+    None,
+    Host,
+}
+
+impl Namespaces {
+    /// By Docker's options, those that are the host's.
+    pub fn shared(self) -> impl Iterator<Item = &'static str> {
+        let Self { pid, ipc, uts, cgroup } = self;
+        let shared = [
+            ("--pid host", pid == Namespace::Host),
+            ("--ipc host", ipc == Ipc::Host),
+            ("--uts host", uts == Namespace::Host),
+            ("--cgroupns host", cgroup == Namespace::Host),
+        ];
+        shared.into_iter().filter(|(_, is)| *is).map(|(name, _)| name)
+    }
 }

@@ -23,15 +23,23 @@ pub struct TerminalSize {
     pub columns: u16,
 }
 
-/// A seccomp filter, compiled: a classic BPF program for the kernel that the
-/// process will stand on, eight bytes an instruction in native byte order
-/// (`struct sock_filter`).
+/// A seccomp filter, compiled.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Seccomp(pub Vec<u8>);
+pub struct Seccomp {
+    /// A classic BPF program for the kernel that the process will stand on,
+    /// eight bytes an instruction in native byte order (`struct sock_filter`).
+    pub program: Vec<u8>,
+    /// The kernel logs what the filter refuses.
+    pub log: bool,
+    /// Speculation that a filter would have the kernel switch off stays on.
+    pub allow_speculation: bool,
+}
 
 impl std::fmt::Debug for Seccomp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Seccomp({} instructions)", self.0.len() / 8)
+        let Self { program, log, allow_speculation } = self;
+        let instructions = program.len() / 8;
+        write!(f, "Seccomp({instructions} instructions, log: {log}, allow_speculation: {allow_speculation})")
     }
 }
 
@@ -73,6 +81,8 @@ pub struct Process {
     /// Absolute, made if missing (only for an init).
     pub cwd: String,
     pub user: UserSpec,
+    /// Groups beside the user's own, as names or numbers.
+    pub additional_groups: Vec<String>,
     /// Run on a terminal of this size.
     pub terminal: Option<TerminalSize>,
     /// Keep standard input open for a writer; otherwise it is `/dev/null`.
@@ -81,4 +91,6 @@ pub struct Process {
     pub no_new_privileges: bool,
     pub seccomp: Option<Seccomp>,
     pub rlimits: Vec<Rlimit>,
+    /// How readily the kernel kills it for want of memory, -1000 to 1000.
+    pub oom_score_adj: i32,
 }

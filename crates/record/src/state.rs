@@ -10,6 +10,9 @@ pub struct StateRecord {
     pub version: u32,
     /// `created`, `running` or `exited`.
     pub status: String,
+    /// It runs and stands still.
+    #[serde(default)]
+    pub paused: bool,
     /// The init's pid on the host, or the VM process's.
     pub pid: Option<u32>,
     pub keeper_pid: Option<u32>,
@@ -60,6 +63,7 @@ impl StateRecord {
         Self {
             version: VERSION,
             status: "created".into(),
+            paused: false,
             pid: None,
             keeper_pid: None,
             started: None,
@@ -77,6 +81,7 @@ impl StateRecord {
         let EndRecord { exit_code, oom_killed, error } = end;
         Self {
             status: "exited".into(),
+            paused: false,
             pid: None,
             keeper_pid: None,
             finished: Some(jiff::Timestamp::now().to_string()),

@@ -8,7 +8,7 @@ use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilter
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::kernel::KernelVersion;
-use crate::profile::{Action, Argument, Profile, Rule};
+use crate::profile::{Action, Architectures, Argument, Profile, Rule};
 use crate::unknown;
 
 /// EPERM, where a profile refuses without saying how (as runc).
@@ -80,14 +80,20 @@ impl Profile {
             program = unknown::prefix(&architectures, &rules);
         }
         program.extend(export(&filter)?);
-        Ok(Seccomp(program))
+        Ok(Seccomp { program, log: self.log, allow_speculation: self.allow_speculation })
     }
 
     /// The machine's own and those whose programs it runs too.
     fn architectures(&self, native: ScmpArch, native_name: &str) -> Result<Vec<ScmpArch>, CompileError> {
         let mut all = vec![native];
-        let entry = self.architectures.iter().find(|entry| entry.architecture == native_name);
-        for name in entry.into_iter().flat_map(|entry| entry.sub_architectures.iter().flatten()) {
+        let names: Vec<&String> = match &self.architectures {
+            Architectures::List(names) => names.iter().collect(),
+            Architectures::Map(map) => {
+                let entry = map.iter().find(|entry| entry.architecture == native_name);
+                entry.into_iter().flat_map(|entry| entry.sub_architectures.iter().flatten()).collect()
+            }
+        };
+        for name in names {
             let parsed = name.parse::<ScmpArch>();
             all.push(parsed.map_err(|source| CompileError::Architecture { name: name.clone(), source })?);
         }

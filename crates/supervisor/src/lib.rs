@@ -11,6 +11,7 @@
 //! descriptors: there is no polling, and there are no threads (the launcher
 //! clones this process).
 
+mod accounts;
 mod fd;
 mod process;
 mod writable;
@@ -21,8 +22,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use casemate_launch::Cage;
-use casemate_model::{ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize};
-use casemate_wire::{ContainerProcess, Stats};
+use casemate_model::{
+    ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
+};
+use casemate_wire::{ContainerProcess, ExecStarted, Stats};
 
 pub use fd::{FdStream, watch};
 use process::Supervised;
@@ -61,10 +64,11 @@ impl Supervisor {
     }
 
     /// Starts another process in the running container, under this id.
-    pub async fn exec(self: &Rc<Self>, id: ExecId, process: &Process) -> Result<u32, Failure> {
+    pub async fn exec(self: &Rc<Self>, id: ExecId, process: &Process) -> Result<ExecStarted, Failure> {
         self.running(&ProcessRef::Init)?;
         let starting = self.cage.exec(process).map_err(|error| Failure::from_error(&error))?;
-        self.bring_up(starting, ProcessRef::Exec(id)).await
+        let pid = self.bring_up(starting, ProcessRef::Exec(id.clone())).await?;
+        Ok(ExecStarted { id, pid })
     }
 
     async fn bring_up(
@@ -80,6 +84,12 @@ impl Supervisor {
         tokio::task::spawn_local(async move {
             let status = supervised.ended().await;
             let oom_killed = process == ProcessRef::Init && this.cage.oom_killed();
+            if process == ProcessRef::Init
+                && this.cage.outlives_init()
+                && let Err(error) = this.cage.kill_all()
+            {
+                tracing::error!(error = casemate_model::chain(&error), "processes left behind");
+            }
             supervised.set_exited(Exited { status, oom_killed, reason: None });
             this.forget_oldest(process);
         });
@@ -127,28 +137,28 @@ impl Supervisor {
 
     pub fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         let processes = self.cage.processes().map_err(|error| Failure::from_error(&error))?;
-        Ok(processes
-            .into_iter()
-            .map(|p| ContainerProcess {
-                pid: p.pid,
-                parent: p.ppid,
-                uid: p.uid,
-                cpu_ms: p.cpu_ms,
-                started: p.started,
-                command: p.command,
-            })
-            .collect())
+        Ok(processes.into_iter().map(accounts::process).collect())
     }
 
     pub fn stats(&self) -> Result<Stats, Failure> {
-        let stats = self.cage.stats().map_err(|error| Failure::from_error(&error))?;
-        Ok(Stats {
-            memory_usage: stats.memory_usage,
-            memory_limit: stats.memory_limit,
-            cpu_ns: stats.cpu_ns,
-            cpu_limit: stats.cpu_limit,
-            pids: stats.pids,
-        })
+        let (stats, machine) = self.cage.stats().map_err(|error| Failure::from_error(&error))?;
+        Ok(accounts::stats(stats, machine))
+    }
+
+    /// Has everything in the container stand still.
+    pub fn pause(&self) -> Result<(), Failure> {
+        self.running(&ProcessRef::Init)?;
+        self.cage.freeze().map_err(|error| Failure::from_error(&error))
+    }
+
+    pub fn unpause(&self) -> Result<(), Failure> {
+        self.cage.thaw().map_err(|error| Failure::from_error(&error))
+    }
+
+    /// Holds the running container to these limits instead of those before.
+    pub fn update(&self, limits: &Limits) -> Result<(), Failure> {
+        self.running(&ProcessRef::Init)?;
+        self.cage.update(limits).map_err(|error| Failure::from_error(&error))
     }
 
     /// Kills what runs and removes what the kernel holds for the container.

@@ -1,7 +1,7 @@
 //! The calling side: one method for each request of the vocabulary.
 
 use casemate_model::{
-    ErrorClass, ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize, chain,
+    ErrorClass, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize, chain,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -10,7 +10,7 @@ use crate::convert::InvalidMessage;
 use crate::frame::{self, FrameError};
 use crate::hello::{self, HelloError};
 use crate::message::{Request, Response};
-use crate::vocabulary::{ContainerProcess, Create, GuestFacts, Started, Stats};
+use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Started, Stats};
 
 /// Steps of a start that are looked at: an honest one has a dozen.
 const MAX_SPANS: usize = 64;
@@ -76,11 +76,8 @@ impl Client {
         }
     }
 
-    pub async fn exec(&self, process: &Process) -> Result<ExecId, CallError> {
-        match self.call(Request::Exec(Box::new(process.into()))).await? {
-            Response::Exec { id } => id.parse().map_err(|error| CallError::Invalid(InvalidMessage::Id(error))),
-            _ => Err(CallError::Unexpected),
-        }
+    pub async fn exec(&self, process: &Process) -> Result<ExecStarted, CallError> {
+        self.call(Request::Exec(Box::new(process.into()))).await?.try_into()
     }
 
     pub async fn signal(&self, process: &ProcessRef, signal: Signal) -> Result<(), CallError> {
@@ -99,6 +96,20 @@ impl Client {
     /// not within `timeout_ms`.
     pub async fn stop(&self, signal: Signal, timeout_ms: Option<u64>) -> Result<(), CallError> {
         self.done(Request::Stop { signal: signal.number(), timeout_ms }).await
+    }
+
+    /// Returns when nothing in the container runs any more.
+    pub async fn pause(&self) -> Result<(), CallError> {
+        self.done(Request::Pause).await
+    }
+
+    pub async fn unpause(&self) -> Result<(), CallError> {
+        self.done(Request::Unpause).await
+    }
+
+    /// Holds the running container to these limits instead of those before.
+    pub async fn update(&self, limits: &Limits) -> Result<(), CallError> {
+        self.done(Request::Update(Box::new(limits.into()))).await
     }
 
     pub async fn processes(&self) -> Result<Vec<ContainerProcess>, CallError> {

@@ -2,18 +2,22 @@
 //! conversion names every field, so that a new one does not compile until it
 //! has been decided upon.
 
+mod container;
+mod process;
+mod stats;
+
 use std::path::{Path, PathBuf};
 
 use casemate_model::{
-    Bytes, Capabilities, Classify, Container, ErrorClass, EtcFiles, ExecId, ExitStatus, Exited, Failure, InvalidId,
-    InvalidUser, Limits, NanoCpus, OutputStream, Process, ProcessRef, Rlimit, RlimitKind, Seccomp, Signal,
-    TerminalSize, UnknownSignal,
+    Bytes, Classify, ErrorClass, ExecId, ExitStatus, Exited, Failure, InvalidDeviceAccess, InvalidDeviceRule,
+    InvalidId, InvalidNumberList, InvalidSysctl, InvalidTmpfs, InvalidUser, OutputStream, ProcessRef, Signal,
+    UnknownSignal,
 };
 
 use crate::client::CallError;
 use crate::message as written;
 use crate::vocabulary::{
-    ContainerProcess, Create, Extent, GuestFacts, GuestPlace, HostPlace, Place, Span, Started, Stats, VmPlace,
+    Create, ExecStarted, Extent, GuestFacts, GuestPlace, HostPlace, Place, Span, Started, VmPlace,
 };
 
 /// Words from the other side are cut to this many characters: they end up in
@@ -29,6 +33,18 @@ pub enum InvalidMessage {
     User(InvalidUser),
     #[error(transparent)]
     Signal(UnknownSignal),
+    #[error(transparent)]
+    Tmpfs(InvalidTmpfs),
+    #[error(transparent)]
+    Sysctl(InvalidSysctl),
+    #[error(transparent)]
+    DeviceAccess(InvalidDeviceAccess),
+    #[error(transparent)]
+    DeviceRule(InvalidDeviceRule),
+    #[error(transparent)]
+    NumberList(InvalidNumberList),
+    #[error("{field} of {value} is out of range")]
+    OutOfRange { field: &'static str, value: i64 },
     #[error("seccomp program is not a row of instructions in hexadecimal")]
     Seccomp,
     #[error("no command")]
@@ -196,33 +212,20 @@ impl From<Started> for written::Response {
     }
 }
 
-impl From<Stats> for written::Response {
-    fn from(stats: Stats) -> Self {
-        let Stats { memory_usage, memory_limit, cpu_ns, cpu_limit, pids } = stats;
-        Self::Stats {
-            memory_usage: memory_usage.0,
-            memory_limit: memory_limit.map(|b| b.0),
-            cpu_ns,
-            cpu_limit: cpu_limit.map(|c| c.0),
-            pids,
-        }
+impl From<ExecStarted> for written::Response {
+    fn from(started: ExecStarted) -> Self {
+        let ExecStarted { id, pid } = started;
+        Self::Exec { id: id.as_str().to_owned(), pid }
     }
 }
 
-impl TryFrom<written::Response> for Stats {
+impl TryFrom<written::Response> for ExecStarted {
     type Error = CallError;
 
     fn try_from(response: written::Response) -> Result<Self, CallError> {
-        let written::Response::Stats { memory_usage, memory_limit, cpu_ns, cpu_limit, pids } = response else {
-            return Err(CallError::Unexpected);
-        };
-        Ok(Self {
-            memory_usage: Bytes(memory_usage),
-            memory_limit: memory_limit.map(Bytes),
-            cpu_ns,
-            cpu_limit: cpu_limit.map(NanoCpus),
-            pids,
-        })
+        let written::Response::Exec { id, pid } = response else { return Err(CallError::Unexpected) };
+        let id = id.parse().map_err(|error| CallError::Invalid(InvalidMessage::Id(error)))?;
+        Ok(Self { id, pid })
     }
 }
 
@@ -249,20 +252,6 @@ impl TryFrom<written::Response> for GuestFacts {
     }
 }
 
-impl From<ContainerProcess> for written::ContainerProcess {
-    fn from(process: ContainerProcess) -> Self {
-        let ContainerProcess { pid, parent, uid, cpu_ms, started, command } = process;
-        Self { pid, parent, uid, cpu_ms, started, command }
-    }
-}
-
-impl From<written::ContainerProcess> for ContainerProcess {
-    fn from(process: written::ContainerProcess) -> Self {
-        let written::ContainerProcess { pid, parent, uid, cpu_ms, started, command } = process;
-        Self { pid, parent, uid, cpu_ms, started, command: printable(&command) }
-    }
-}
-
 impl From<&Create> for written::Create {
     fn from(create: &Create) -> Self {
         let Create { container, place } = create;
@@ -282,9 +271,12 @@ impl TryFrom<written::Create> for Create {
 impl From<&Place> for written::Place {
     fn from(place: &Place) -> Self {
         match place {
-            Place::Host(HostPlace { lowers, upper, work }) => {
-                Self::Host { lowers: texts(lowers), upper: text(upper), work: text(work) }
-            }
+            Place::Host(HostPlace { lowers, upper, work, reaper }) => Self::Host {
+                lowers: texts(lowers),
+                upper: text(upper),
+                work: text(work),
+                reaper: reaper.as_deref().map(text),
+            },
             Place::Vm(VmPlace {
                 qemu,
                 kernel,
@@ -323,9 +315,12 @@ impl TryFrom<written::Place> for Place {
     fn try_from(place: written::Place) -> Result<Self, InvalidMessage> {
         let paths = |texts: Vec<String>| texts.into_iter().map(PathBuf::from).collect();
         Ok(match place {
-            written::Place::Host { lowers, upper, work } => {
-                Self::Host(HostPlace { lowers: paths(lowers), upper: upper.into(), work: work.into() })
-            }
+            written::Place::Host { lowers, upper, work, reaper } => Self::Host(HostPlace {
+                lowers: paths(lowers),
+                upper: upper.into(),
+                work: work.into(),
+                reaper: reaper.map(PathBuf::from),
+            }),
             written::Place::Vm {
                 qemu,
                 kernel,
@@ -361,187 +356,6 @@ fn extent((offset, length): (u64, u64)) -> Result<Extent, InvalidMessage> {
     let in_sectors =
         offset.is_multiple_of(512) && length.is_multiple_of(512) && length > 0 && offset.checked_add(length).is_some();
     if in_sectors { Ok(Extent { offset, length }) } else { Err(InvalidMessage::Extent { offset, length }) }
-}
-
-impl From<&Container> for written::Container {
-    fn from(container: &Container) -> Self {
-        let Container {
-            id,
-            hostname,
-            init,
-            stdin_once,
-            read_only,
-            ephemeral,
-            etc,
-            limits,
-            masked_paths,
-            readonly_paths,
-        } = container;
-        let EtcFiles { hosts, hostname: etc_hostname, resolv_conf } = etc;
-        let Limits { memory, cpus, pids, shm_size } = limits;
-        Self {
-            id: id.as_str().to_owned(),
-            hostname: hostname.clone(),
-            init: init.into(),
-            stdin_once: *stdin_once,
-            read_only: *read_only,
-            ephemeral: *ephemeral,
-            hosts: hosts.clone(),
-            etc_hostname: etc_hostname.clone(),
-            resolv_conf: resolv_conf.clone(),
-            memory: memory.map(|b| b.0),
-            nano_cpus: cpus.map(|c| c.0),
-            pids: *pids,
-            shm_size: shm_size.map(|b| b.0),
-            masked_paths: masked_paths.clone(),
-            readonly_paths: readonly_paths.clone(),
-        }
-    }
-}
-
-impl TryFrom<written::Container> for Container {
-    type Error = InvalidMessage;
-
-    fn try_from(container: written::Container) -> Result<Self, InvalidMessage> {
-        let written::Container {
-            id,
-            hostname,
-            init,
-            stdin_once,
-            read_only,
-            ephemeral,
-            hosts,
-            etc_hostname,
-            resolv_conf,
-            memory,
-            nano_cpus,
-            pids,
-            shm_size,
-            masked_paths,
-            readonly_paths,
-        } = container;
-        Ok(Self {
-            id: id.parse().map_err(InvalidMessage::Id)?,
-            hostname: no_null("hostname", hostname)?,
-            init: init.try_into()?,
-            stdin_once,
-            read_only,
-            ephemeral,
-            etc: EtcFiles { hosts, hostname: etc_hostname, resolv_conf },
-            limits: Limits {
-                memory: memory.map(Bytes),
-                cpus: nano_cpus.map(NanoCpus),
-                pids,
-                shm_size: shm_size.map(Bytes),
-            },
-            masked_paths: no_nulls("masked path", masked_paths)?,
-            readonly_paths: no_nulls("read-only path", readonly_paths)?,
-        })
-    }
-}
-
-impl From<&Process> for written::Process {
-    fn from(process: &Process) -> Self {
-        let Process { args, env, cwd, user, terminal, stdin, capabilities, no_new_privileges, seccomp, rlimits } =
-            process;
-        Self {
-            args: args.clone(),
-            env: env.clone(),
-            cwd: cwd.clone(),
-            user: user.to_string(),
-            terminal: terminal.map(|TerminalSize { rows, columns }| (rows, columns)),
-            stdin: *stdin,
-            capabilities: capabilities.bits(),
-            no_new_privileges: *no_new_privileges,
-            seccomp: seccomp.as_ref().map(|Seccomp(program)| to_hex(program)),
-            rlimits: rlimits.iter().map(Into::into).collect(),
-        }
-    }
-}
-
-impl TryFrom<written::Process> for Process {
-    type Error = InvalidMessage;
-
-    fn try_from(process: written::Process) -> Result<Self, InvalidMessage> {
-        let written::Process {
-            args,
-            env,
-            cwd,
-            user,
-            terminal,
-            stdin,
-            capabilities,
-            no_new_privileges,
-            seccomp,
-            rlimits,
-        } = process;
-        if args.is_empty() {
-            return Err(InvalidMessage::NoCommand);
-        }
-        Ok(Self {
-            args: no_nulls("argument", args)?,
-            env: no_nulls("environment", env)?,
-            cwd: no_null("working directory", cwd)?,
-            user: no_null("user", user)?.parse().map_err(InvalidMessage::User)?,
-            terminal: terminal.map(|(rows, columns)| TerminalSize { rows, columns }),
-            stdin,
-            capabilities: Capabilities::from_bits(capabilities),
-            no_new_privileges,
-            seccomp: seccomp.map(|program| from_hex(&program)).transpose()?.map(Seccomp),
-            rlimits: rlimits.into_iter().map(Into::into).collect(),
-        })
-    }
-}
-
-impl From<&Rlimit> for written::Rlimit {
-    fn from(limit: &Rlimit) -> Self {
-        let Rlimit { kind, soft, hard } = *limit;
-        Self { kind: kind.into(), soft, hard }
-    }
-}
-
-impl From<written::Rlimit> for Rlimit {
-    fn from(limit: written::Rlimit) -> Self {
-        let written::Rlimit { kind, soft, hard } = limit;
-        Self { kind: kind.into(), soft, hard }
-    }
-}
-
-/// The two enums have the same variants; the compiler checks both directions.
-macro_rules! same_variants {
-    ($($variant:ident),* $(,)?) => {
-        impl From<RlimitKind> for written::RlimitKind {
-            fn from(kind: RlimitKind) -> Self {
-                match kind { $(RlimitKind::$variant => Self::$variant),* }
-            }
-        }
-
-        impl From<written::RlimitKind> for RlimitKind {
-            fn from(kind: written::RlimitKind) -> Self {
-                match kind { $(written::RlimitKind::$variant => Self::$variant),* }
-            }
-        }
-    };
-}
-
-same_variants!(
-    As, Core, Cpu, Data, Fsize, Locks, Memlock, Msgqueue, Nice, Nofile, Nproc, Rss, Rtprio, Rttime, Sigpending, Stack
-);
-
-fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// A whole number of eight-byte instructions, at most the kernel's 4096.
-fn from_hex(text: &str) -> Result<Vec<u8>, InvalidMessage> {
-    let bytes = text.as_bytes();
-    if !bytes.len().is_multiple_of(16) || bytes.len() > 4096 * 16 {
-        return Err(InvalidMessage::Seccomp);
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|n| n as u8).ok_or(InvalidMessage::Seccomp);
-    bytes.chunks_exact(2).map(|pair| Ok(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 #[cfg(test)]

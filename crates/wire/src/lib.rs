@@ -24,5 +24,6 @@ pub use connection::{Incoming, Lost, Opener, Side, Stream};
 pub use hello::HelloError;
 pub use server::{Service, serve};
 pub use vocabulary::{
-    ContainerProcess, Create, Extent, GuestFacts, GuestPlace, HostPlace, Place, Span, Started, Stats, VmPlace,
+    BlkioStats, ContainerProcess, CpuStats, Create, ExecStarted, Extent, GuestFacts, GuestPlace, HostPlace,
+    MemoryStats, PidsStats, Place, Span, Started, Stats, VmCost, VmPlace,
 };

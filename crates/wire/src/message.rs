@@ -26,6 +26,10 @@ pub enum Request {
         signal: u8,
         timeout_ms: Option<u64>,
     },
+    /// Let nothing in the container run, and again.
+    Pause,
+    Unpause,
+    Update(Box<Limits>),
     Processes,
     Stats,
     Facts,
@@ -47,10 +51,10 @@ pub enum Request {
 pub enum Response {
     Done,
     Started { pid: u32, timeline: Vec<Span> },
-    Exec { id: String },
+    Exec { id: String, pid: u32 },
     Exited { status: ExitStatus, oom_killed: bool, reason: Option<String> },
     Processes(Vec<ContainerProcess>),
-    Stats { memory_usage: u64, memory_limit: Option<u64>, cpu_ns: u64, cpu_limit: Option<u64>, pids: u64 },
+    Stats(Box<Stats>),
     Facts { kernel_release: String, boot_id: String, memory_total: u64, cpus: u32 },
     Failed { class: String, message: String, hint: Option<String> },
 }
@@ -98,6 +102,7 @@ pub enum Place {
         lowers: Vec<String>,
         upper: String,
         work: String,
+        reaper: Option<String>,
     },
     Vm {
         qemu: Option<String>,
@@ -124,19 +129,76 @@ pub enum Place {
 pub struct Container {
     pub id: String,
     pub hostname: String,
+    pub domainname: String,
     pub init: Process,
     pub stdin_once: bool,
+    pub reaper: bool,
     pub read_only: bool,
     pub ephemeral: bool,
     pub hosts: String,
     pub etc_hostname: String,
     pub resolv_conf: String,
-    pub memory: Option<u64>,
-    pub nano_cpus: Option<u64>,
-    pub pids: Option<u32>,
+    pub limits: Limits,
     pub shm_size: Option<u64>,
+    /// Path and options, each.
+    pub tmpfs: Vec<(String, String)>,
+    /// Name and value, each.
+    pub sysctls: Vec<(String, String)>,
+    pub host_pid: bool,
+    pub ipc: Ipc,
+    pub host_uts: bool,
+    pub host_cgroup: bool,
+    pub privileged: bool,
+    pub devices: Vec<Device>,
+    pub device_rules: Vec<String>,
     pub masked_paths: Vec<String>,
     pub readonly_paths: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ipc {
+    Own,
+    None,
+    Host,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    pub host_path: String,
+    pub path: String,
+    pub access: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub memory: Option<u64>,
+    pub memory_swap: Option<MemorySwap>,
+    pub memory_reservation: Option<u64>,
+    pub memory_swappiness: Option<u8>,
+    pub oom_kill_disable: bool,
+    pub cpu_quota: Option<CpuQuota>,
+    pub cpu_shares: Option<u64>,
+    pub cpuset_cpus: Option<String>,
+    pub cpuset_mems: Option<String>,
+    pub pids: Option<u32>,
+    pub blkio_weight: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum MemorySwap {
+    Unlimited,
+    Total(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CpuQuota {
+    pub quota_us: Option<u64>,
+    pub period_us: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,15 +208,25 @@ pub struct Process {
     pub env: Vec<String>,
     pub cwd: String,
     pub user: String,
+    pub additional_groups: Vec<String>,
     /// Rows and columns.
     pub terminal: Option<(u16, u16)>,
     pub stdin: bool,
     /// A bit each, at the kernel's number.
     pub capabilities: u64,
     pub no_new_privileges: bool,
-    /// Hexadecimal, 16 digits an instruction.
-    pub seccomp: Option<String>,
+    pub seccomp: Option<Seccomp>,
     pub rlimits: Vec<Rlimit>,
+    pub oom_score_adj: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seccomp {
+    /// Hexadecimal, 16 digits an instruction.
+    pub program: String,
+    pub log: bool,
+    pub allow_speculation: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,11 +260,74 @@ pub enum RlimitKind {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Stats {
+    pub cpu: CpuStats,
+    pub memory: MemoryStats,
+    pub blkio: Vec<BlkioStats>,
+    pub pids: PidsStats,
+    pub vm: Option<VmCost>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CpuStats {
+    pub total_ns: u64,
+    pub user_ns: u64,
+    pub system_ns: u64,
+    pub periods: u64,
+    pub throttled_periods: u64,
+    pub throttled_ns: u64,
+    pub machine_ns: u64,
+    pub online_cpus: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryStats {
+    pub usage: u64,
+    pub max_usage: Option<u64>,
+    pub limit: u64,
+    pub failures: u64,
+    pub detail: Vec<(String, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlkioStats {
+    pub major: u32,
+    pub minor: u32,
+    pub read_bytes: u64,
+    pub write_bytes: u64,
+    pub reads: u64,
+    pub writes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PidsStats {
+    pub current: u64,
+    pub limit: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VmCost {
+    pub cpu_ns: u64,
+    pub memory: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ContainerProcess {
     pub pid: u32,
     pub parent: u32,
     pub uid: u32,
+    pub tty: Option<u32>,
+    pub state: char,
     pub cpu_ms: u64,
+    pub cpu_percent: u32,
     pub started: u64,
+    pub virtual_memory: u64,
+    pub resident_memory: u64,
     pub command: String,
 }

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use casemate_model::{ExecId, Exited, Failure, OutputStream, Process, ProcessRef, Signal, TerminalSize};
+use casemate_model::{Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::connection::{Incoming, Lost, Side, Stream, multiplex};
@@ -12,7 +12,7 @@ use crate::convert;
 use crate::frame;
 use crate::hello::{self, HelloError};
 use crate::message::{Request, Response};
-use crate::vocabulary::{ContainerProcess, Create, GuestFacts, Started, Stats};
+use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Started, Stats};
 
 /// What a keeper and an agent can be asked.
 ///
@@ -29,7 +29,7 @@ pub trait Service: 'static {
     /// Starts its init; returns when the command has been executed.
     async fn start(&self) -> Result<Started, Failure>;
     /// Starts another process; returns when its command has been executed.
-    async fn exec(&self, process: Process) -> Result<ExecId, Failure>;
+    async fn exec(&self, process: Process) -> Result<ExecStarted, Failure>;
     async fn signal(&self, process: ProcessRef, signal: Signal) -> Result<(), Failure>;
     async fn resize(&self, process: ProcessRef, size: TerminalSize) -> Result<(), Failure>;
     /// Returns when the process has ended, at once if it has.
@@ -46,6 +46,12 @@ pub trait Service: 'static {
         }
         self.wait(ProcessRef::Init).await.map(drop)
     }
+    /// Stops everything in the container until [`Self::unpause`]; returns when
+    /// it stands still.
+    async fn pause(&self) -> Result<(), Failure>;
+    async fn unpause(&self) -> Result<(), Failure>;
+    /// Sets other limits; what is absent is not limited any more.
+    async fn update(&self, limits: Limits) -> Result<(), Failure>;
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure>;
     async fn stats(&self) -> Result<Stats, Failure>;
     async fn facts(&self) -> Result<GuestFacts, Failure>;
@@ -188,9 +194,7 @@ async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Fai
             Response::Done
         }
         Request::Start => service.start().await?.into(),
-        Request::Exec(process) => {
-            Response::Exec { id: service.exec((*process).try_into()?).await?.as_str().to_owned() }
-        }
+        Request::Exec(process) => service.exec((*process).try_into()?).await?.into(),
         Request::Signal { process, signal } => {
             service.signal(Result::from(process)?, convert::signal(signal)?).await?;
             Response::Done
@@ -202,6 +206,18 @@ async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Fai
         Request::Wait { process } => service.wait(Result::from(process)?).await?.into(),
         Request::Stop { signal, timeout_ms } => {
             service.stop(convert::signal(signal)?, timeout_ms).await?;
+            Response::Done
+        }
+        Request::Pause => {
+            service.pause().await?;
+            Response::Done
+        }
+        Request::Unpause => {
+            service.unpause().await?;
+            Response::Done
+        }
+        Request::Update(limits) => {
+            service.update((*limits).try_into()?).await?;
             Response::Done
         }
         Request::Processes => Response::Processes(service.processes().await?.into_iter().map(Into::into).collect()),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use casemate_model::{Bytes, Container, NanoCpus};
+use casemate_model::{Bytes, Container, ExecId};
 
 /// A container to make, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct HostPlace {
     pub lowers: Vec<PathBuf>,
     pub upper: PathBuf,
     pub work: PathBuf,
+    /// The program that goes before the container's own where it asked for
+    /// that (`--init`).
+    pub reaper: Option<PathBuf>,
 }
 
 /// What a utility VM is made of.
@@ -88,6 +91,14 @@ pub struct Started {
     pub timeline: Vec<Span>,
 }
 
+/// A further process that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecStarted {
+    pub id: ExecId,
+    /// On the kernel that runs the container.
+    pub pid: u32,
+}
+
 /// What a guest says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestFacts {
@@ -97,13 +108,69 @@ pub struct GuestFacts {
     pub cpus: u32,
 }
 
+/// What a container uses, as the kernel that runs it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    pub memory_usage: Bytes,
-    pub memory_limit: Option<Bytes>,
+    pub cpu: CpuStats,
+    pub memory: MemoryStats,
+    pub blkio: Vec<BlkioStats>,
+    pub pids: PidsStats,
+    /// Under hyperv isolation, what all this costs the host.
+    pub vm: Option<VmCost>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuStats {
+    pub total_ns: u64,
+    pub user_ns: u64,
+    pub system_ns: u64,
+    /// Periods of a quota that have passed, and those in which it was used up.
+    pub periods: u64,
+    pub throttled_periods: u64,
+    pub throttled_ns: u64,
+    /// Time of all processors of the kernel since it booted, idle or not.
+    pub machine_ns: u64,
+    pub online_cpus: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryStats {
+    /// With the page cache.
+    pub usage: Bytes,
+    /// The most there ever was, where the kernel remembers.
+    pub max_usage: Option<Bytes>,
+    /// The container's own, or all that there is.
+    pub limit: Bytes,
+    /// How often it was at its limit and nothing could be reclaimed.
+    pub failures: u64,
+    /// The kernel's `memory.stat`, line by line: names differ between versions
+    /// of control groups.
+    pub detail: Vec<(String, u64)>,
+}
+
+/// What went from and to one disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlkioStats {
+    pub major: u32,
+    pub minor: u32,
+    pub read_bytes: u64,
+    pub write_bytes: u64,
+    pub reads: u64,
+    pub writes: u64,
+}
+
+/// Tasks, that is processes and threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PidsStats {
+    pub current: u64,
+    pub limit: Option<u64>,
+}
+
+/// A VM as the host sees it, all its guest's memory and processors included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmCost {
     pub cpu_ns: u64,
-    pub cpu_limit: Option<NanoCpus>,
-    pub pids: u64,
+    pub memory: Bytes,
 }
 
 /// A line of `top`.
@@ -113,9 +180,17 @@ pub struct ContainerProcess {
     pub pid: u32,
     pub parent: u32,
     pub uid: u32,
+    /// The number of its terminal in the container.
+    pub tty: Option<u32>,
+    /// The kernel's letter, as `R` or `S`.
+    pub state: char,
     /// Processor time used, in milliseconds.
     pub cpu_ms: u64,
+    /// The same as a part of the time it has lived, in a hundred.
+    pub cpu_percent: u32,
     /// Seconds since 1970.
     pub started: u64,
+    pub virtual_memory: Bytes,
+    pub resident_memory: Bytes,
     pub command: String,
 }

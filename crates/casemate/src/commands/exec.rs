@@ -37,7 +37,7 @@ pub(crate) async fn run(engine: &Engine, args: ExecArgs) -> Result<ExitCode, Cli
             ))
         })?;
     }
-    let exec = ProcessRef::Exec(keeper.client.exec(&process).await.map_err(|error| refused(error.into()))?);
+    let exec = ProcessRef::Exec(keeper.client.exec(&process).await.map_err(|error| refused(error.into()))?.id);
     let attachment =
         Attachment::open(keeper.client.clone(), exec, args.tty, args.interactive).await.map_err(refused)?;
     match attachment.run().await.map_err(refused)? {

@@ -125,7 +125,7 @@ impl Daemon {
         exec.state.replace(ExecState::Running);
         self.note_exec(&entry, exec, "exec_start", true);
         let started = async {
-            let process = ProcessRef::Exec(client.exec(&process).await?);
+            let process = ProcessRef::Exec(client.exec(&process).await?.id);
             Ok((Streams::open(client.clone(), process.clone(), exec.request.tty).await?, process))
         };
         let (streams, process) = match started.await {

@@ -172,7 +172,7 @@ impl Daemon {
     ) -> Result<(i32, String), Failure> {
         let process =
             self.engine().process(&entry.container(), command, None).map_err(|error| Failure::from_error(&error))?;
-        let exec = ProcessRef::Exec(client.exec(&process).await?);
+        let exec = ProcessRef::Exec(client.exec(&process).await?.id);
         let streams = Streams::open(client.clone(), exec.clone(), false).await?;
         let mut output = Vec::new();
         let ended = async {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use casemate_launch::Cgroup;
-use casemate_model::{Bytes, Classify, Container, ErrorClass, Failure, Limits, NanoCpus};
+use casemate_model::{Classify, Container, ErrorClass, Failure, Limits};
 use casemate_record::VmRecord;
 use casemate_supervisor::FdStream;
 use casemate_vm::{
@@ -19,17 +19,10 @@ use rand::RngCore;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
-use super::VmMode;
 use super::watch::{self, Ending};
+use super::{VmMode, limits};
 use crate::keeper::Keeper;
 use crate::timeline::Timeline;
-
-/// What the VM process itself may use beside the guest's memory: QEMU's code,
-/// its translation buffers and its disk buffers.
-const PROCESS_OVERHEAD: Bytes = Bytes::mib(512);
-
-/// Processor time for device emulation beside what the guest's processors get.
-const DEVICE_CPUS: NanoCpus = NanoCpus(500_000_000);
 
 /// Seeds the guest's random generator: the size of its state.
 const ENTROPY: usize = 64;
@@ -67,9 +60,11 @@ impl VmMode {
         let from = Instant::now();
         let boot_timeout = Duration::from_millis(place.boot_timeout_ms);
         let detected = detect(&place.accelerator)?;
+        refuse_shared(&container)?;
         let size = size(&container.limits)?;
-        let cgroup =
-            Cgroup::create(&keeper.paths.cgroup(), &process_limits(&container.limits, size)).map_err(failure)?;
+        let process_limits = limits::of_process(&container.limits, size);
+        let cgroup = Cgroup::create(&keeper.paths.cgroup(), &process_limits).map_err(failure)?;
+        let container = Container { limits: limits::of_guest(&container.limits), ..container };
         let uid = place.uid;
         let lifetime = if container.ephemeral { ScratchLifetime::Ephemeral } else { ScratchLifetime::Kept };
         let (running, extents) = match spawn(place, keeper, &detected, size, &cgroup, lifetime) {
@@ -118,7 +113,8 @@ impl VmMode {
             kernel_release: facts.kernel_release,
             boot_id: facts.boot_id,
         };
-        Ok(Self { client, ending, cgroup, record, pid, watchers: watchers.into() })
+        let standing = None.into();
+        Ok(Self { client, ending, cgroup, size, standing, record, pid, watchers: watchers.into() })
     }
 }
 
@@ -131,16 +127,18 @@ fn detect(choice: &str) -> Result<Detected, Failure> {
 
 fn size(limits: &Limits) -> Result<VmSize, Failure> {
     let host = HostCapacity::read().map_err(|error| failure(PlaceError::Host(error)))?;
-    VmSize::for_container(limits.memory, limits.cpus, host).map_err(failure)
+    VmSize::for_container(limits.memory, limits::cpus(limits), host).map_err(failure)
 }
 
-/// What holds the VM process itself, should the guest get out of hand.
-fn process_limits(limits: &Limits, size: VmSize) -> Limits {
-    Limits {
-        memory: Some(Bytes(size.memory().0 + PROCESS_OVERHEAD.0)),
-        cpus: limits.cpus.map(|cpus| NanoCpus(cpus.0 + DEVICE_CPUS.0)),
-        pids: None,
-        shm_size: None,
+/// What is the host's a VM cannot share. (Its engine has told the user before.)
+fn refuse_shared(container: &Container) -> Result<(), Failure> {
+    let device = (!container.devices.is_empty()).then_some("--device");
+    match container.namespaces.shared().chain(device).next() {
+        Some(option) => Err(Failure::new(
+            ErrorClass::InvalidArgument,
+            format!("{option} is not possible under hyperv isolation: the container has a kernel of its own"),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Ending {
     verdict: RefCell<Option<String>>,
     /// The agent has answered: from here on an exit is a container's end.
     up: Cell<bool>,
+    /// The VM process stands still: nobody's time runs.
+    frozen: watch::Sender<bool>,
     ended: watch::Sender<Option<Ended>>,
 }
 
@@ -46,12 +48,34 @@ impl Ending {
             console: RefCell::new(ConsoleTail::new(CONSOLE_TAIL)),
             verdict: RefCell::default(),
             up: Cell::new(false),
+            frozen: watch::channel(false).0,
             ended: watch::channel(None).0,
         }
     }
 
     pub(crate) fn set_up(&self) {
         self.up.set(true);
+    }
+
+    pub(crate) fn set_frozen(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        *self.frozen.borrow()
+    }
+
+    /// Waits until the guest had this much time without a pause in it.
+    pub(crate) async fn has_run(&self, time: Duration) {
+        // The sender is `self`.
+        let mut frozen = self.frozen.subscribe();
+        loop {
+            let _ = frozen.wait_for(|frozen| !*frozen).await;
+            tokio::select! {
+                () = tokio::time::sleep(time) => return,
+                _ = frozen.wait_for(|frozen| *frozen) => {}
+            }
+        }
     }
 
     /// Kills the VM; the first reason given is the one that counts.
@@ -105,12 +129,16 @@ impl Ending {
 
     /// The agent's answer, or why the VM has none.
     pub(crate) async fn answered<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, Failure> {
-        match tokio::time::timeout(ANSWER_DEADLINE, call).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(CallError::Refused(failure))) => return Err(failure),
-            Ok(Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_)))) => {}
-            Ok(Err(error)) => self.end(&format!("the guest broke the protocol: {}", casemate_model::chain(&error))),
-            Err(_) => self.end(&format!("the guest did not answer for {} s", ANSWER_DEADLINE.as_secs())),
+        let answer = tokio::select! {
+            answer = call => Some(answer),
+            () = self.has_run(ANSWER_DEADLINE) => None,
+        };
+        match answer {
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(CallError::Refused(failure))) => return Err(failure),
+            Some(Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_)))) => {}
+            Some(Err(error)) => self.end(&format!("the guest broke the protocol: {}", casemate_model::chain(&error))),
+            None => self.end(&format!("the guest did not answer for {} s", ANSWER_DEADLINE.as_secs())),
         }
         Err(self.failure().await)
     }
@@ -167,20 +195,25 @@ pub(crate) async fn connection(ending: Rc<Ending>, client: Client) {
     }
 }
 
-/// Asks the agent, three times a deadline, whether it lives.
+/// Asks the agent, three times a deadline, whether it lives. One whose VM
+/// stands still need not answer.
 pub(crate) async fn health(ending: Rc<Ending>, client: Client, deadline: Duration) {
     loop {
-        tokio::time::sleep(deadline / 3).await;
-        match tokio::time::timeout(deadline, client.facts()).await {
+        ending.has_run(deadline / 3).await;
+        let answer = tokio::select! {
+            answer = client.facts() => Some(answer),
+            () = ending.has_run(deadline) => None,
+        };
+        match answer {
             // An agent that cannot say is one that answers.
-            Ok(Ok(_) | Err(CallError::Refused(_))) => {}
+            Some(Ok(_) | Err(CallError::Refused(_))) => {}
             // The connection's watcher says why.
-            Ok(Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_)))) => return,
-            Ok(Err(error)) => {
+            Some(Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_)))) => return,
+            Some(Err(error)) => {
                 ending.end(&format!("the guest broke the protocol: {}", casemate_model::chain(&error)));
                 return;
             }
-            Err(_) => {
+            None => {
                 ending.end(&format!("the guest's agent did not answer for {} ms", deadline.as_millis()));
                 return;
             }

@@ -2,20 +2,14 @@
 //! of anybody's. Nodes of any device may be made (Docker's containers have
 //! CAP_MKNOD), opening them is what is refused.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+
+use casemate_model::{DeviceAccess, DeviceKind, DeviceRule};
 
 use super::CgroupError;
 use super::file::write_value;
 use crate::sys;
-
-/// A class of devices and what may be done with it; `None` is any number.
-struct Rule {
-    block: bool,
-    major: Option<u32>,
-    minor: Option<u32>,
-    access: u32,
-}
 
 /// Bits of `struct bpf_cgroup_dev_ctx`, linux/bpf.h.
 const MKNOD: u32 = 1;
@@ -24,16 +18,20 @@ const WRITE: u32 = 4;
 const BLOCK: u32 = 1;
 const CHARACTER: u32 = 2;
 
-const fn character(major: u32, minor: Option<u32>) -> Rule {
-    Rule { block: false, major: Some(major), minor, access: MKNOD | READ | WRITE }
+const fn any(kind: DeviceKind) -> DeviceRule {
+    DeviceRule { kind, major: None, minor: None, access: DeviceAccess { read: false, write: false, mknod: true } }
+}
+
+const fn character(major: u32, minor: Option<u32>) -> DeviceRule {
+    DeviceRule { kind: DeviceKind::Character, major: Some(major), minor, access: DeviceAccess::ALL }
 }
 
 /// What runc allows every container (libcontainer `specconv.AllowedDevices`)
 /// and Docker adds (moby `oci.DefaultSpec`), without `/dev/net/tun`, which
 /// later versions of runc no longer give either.
-const ALLOWED: [Rule; 11] = [
-    Rule { block: false, major: None, minor: None, access: MKNOD },
-    Rule { block: true, major: None, minor: None, access: MKNOD },
+const ALLOWED: [DeviceRule; 11] = [
+    any(DeviceKind::Character),
+    any(DeviceKind::Block),
     character(1, Some(3)), // null
     character(1, Some(5)), // zero
     character(1, Some(7)), // full
@@ -45,29 +43,32 @@ const ALLOWED: [Rule; 11] = [
     character(136, None),  // terminals of the container's own devpts
 ];
 
-impl Rule {
-    /// As `devices.allow` of version 1 reads it.
-    fn to_v1(&self) -> String {
-        let kind = if self.block { 'b' } else { 'c' };
-        let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
-        let access = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')];
-        let access: String = access.iter().filter(|(bit, _)| self.access & bit != 0).map(|(_, c)| c).collect();
-        format!("{kind} {}:{} {access}", number(self.major), number(self.minor))
-    }
+/// Those and the ones that were asked for, each of one kind: the kernel takes
+/// a rule for all kinds to be one for all devices.
+fn all_rules(asked: &[DeviceRule]) -> Vec<DeviceRule> {
+    let of_one_kind = |rule: &DeviceRule| match rule.kind {
+        DeviceKind::All => {
+            vec![DeviceRule { kind: DeviceKind::Block, ..*rule }, DeviceRule { kind: DeviceKind::Character, ..*rule }]
+        }
+        _ => vec![*rule],
+    };
+    ALLOWED.iter().chain(asked).flat_map(of_one_kind).collect()
 }
 
-pub(crate) fn restrict_v1(dir: &Path) -> Result<(), CgroupError> {
+pub(crate) fn restrict_v1(dir: &Path, asked: &[DeviceRule]) -> Result<(), CgroupError> {
     write_value(&dir.join("devices.deny"), "a")?;
-    ALLOWED.iter().try_for_each(|rule| write_value(&dir.join("devices.allow"), &rule.to_v1()))
+    all_rules(asked).iter().try_for_each(|rule| write_value(&dir.join("devices.allow"), &rule.to_string()))
 }
 
-pub(crate) fn restrict_v2(dir: &Path, group: BorrowedFd<'_>) -> Result<(), CgroupError> {
-    sys::load_device_program(&program())
-        .and_then(|program| {
-            use std::os::fd::AsFd;
-            sys::attach_device_program(group, program.as_fd())
-        })
+pub(crate) fn restrict_v2(dir: &Path, group: BorrowedFd<'_>, asked: &[DeviceRule]) -> Result<(), CgroupError> {
+    sys::load_device_program(&program(&all_rules(asked)))
+        .and_then(|program| sys::attach_device_program(group, program.as_fd()))
         .map_err(|errno| CgroupError::Devices { path: dir.to_owned(), source: errno.into() })
+}
+
+fn bits(access: DeviceAccess) -> u32 {
+    let DeviceAccess { read, write, mknod } = access;
+    [(read, READ), (write, WRITE), (mknod, MKNOD)].iter().filter(|(has, _)| *has).map(|(_, bit)| bit).sum()
 }
 
 /// `struct bpf_insn`.
@@ -97,7 +98,7 @@ const JUMP_UNEQUAL: u8 = 0x55; // BPF_JMP | BPF_JNE | BPF_K
 const EXIT: u8 = 0x95; // BPF_JMP | BPF_EXIT
 
 /// Answers 1 for an access that one of the rules allows, else 0.
-fn program() -> Vec<BpfInstruction> {
+fn program(rules: &[DeviceRule]) -> Vec<BpfInstruction> {
     const KIND: u8 = 2;
     const ACCESS: u8 = 3;
     const MAJOR: u8 = 4;
@@ -112,14 +113,15 @@ fn program() -> Vec<BpfInstruction> {
         op(LOAD_WORD, MAJOR, 1, 4, 0),
         op(LOAD_WORD, MINOR, 1, 8, 0),
     ];
-    for rule in &ALLOWED {
+    for rule in rules {
         // Conditions first, their jumps past this rule's answer filled in after.
         let mut tests = Vec::new();
-        let kind = if rule.block { BLOCK } else { CHARACTER };
+        let kind = if rule.kind == DeviceKind::Block { BLOCK } else { CHARACTER };
         tests.push(op(JUMP_UNEQUAL, KIND, 0, 0, kind as i32));
-        if rule.access != MKNOD | READ | WRITE {
+        let access = bits(rule.access);
+        if access != MKNOD | READ | WRITE {
             tests.push(op(MOVE, SCRATCH, ACCESS, 0, 0));
-            tests.push(op(AND, SCRATCH, 0, 0, (!rule.access & 0xffff) as i32));
+            tests.push(op(AND, SCRATCH, 0, 0, (!access & 0xffff) as i32));
             tests.push(op(JUMP_UNEQUAL, SCRATCH, 0, 0, 0));
         }
         if let Some(major) = rule.major {
@@ -147,10 +149,10 @@ mod tests {
     use super::*;
 
     /// Runs the program as the kernel would.
-    fn allowed(kind: u32, access: u32, major: u32, minor: u32) -> bool {
+    fn allowed(rules: &[DeviceRule], kind: u32, access: u32, major: u32, minor: u32) -> bool {
         let context = [access << 16 | kind, major, minor];
         let mut registers = [0u64; 11];
-        let program = program();
+        let program = program(&all_rules(rules));
         let mut at = 0;
         loop {
             let i = program[at];
@@ -173,31 +175,44 @@ mod tests {
         }
     }
 
+    fn rules(texts: &[&str]) -> Vec<DeviceRule> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
     #[test]
     fn the_program_says_what_the_rules_say() {
-        for kind in [BLOCK, CHARACTER] {
-            for access in 1..8 {
-                for major in [0, 1, 5, 7, 8, 10, 136, 254] {
-                    for minor in [0, 1, 2, 3, 5, 6, 8, 200, 255] {
-                        let by_rules = ALLOWED.iter().any(|r| {
-                            r.block == (kind == BLOCK)
-                                && r.major.is_none_or(|m| m == major)
-                                && r.minor.is_none_or(|m| m == minor)
-                                && access & !r.access == 0
-                        });
-                        assert_eq!(allowed(kind, access, major, minor), by_rules, "{kind} {access} {major}:{minor}");
+        for asked in [rules(&[]), rules(&["c 10:* r", "b 8:0 rw", "a 7:1 rm"])] {
+            let all = all_rules(&asked);
+            for kind in [BLOCK, CHARACTER] {
+                for access in 1..8 {
+                    for major in [0, 1, 5, 7, 8, 10, 136, 254] {
+                        for minor in [0, 1, 2, 3, 5, 6, 8, 200, 255] {
+                            let by_rules = all.iter().any(|r| {
+                                (r.kind == DeviceKind::Block) == (kind == BLOCK)
+                                    && r.major.is_none_or(|m| m == major)
+                                    && r.minor.is_none_or(|m| m == minor)
+                                    && access & !bits(r.access) == 0
+                            });
+                            let answer = allowed(&asked, kind, access, major, minor);
+                            assert_eq!(answer, by_rules, "{kind} {access} {major}:{minor}");
+                        }
                     }
                 }
             }
         }
-        assert!(!allowed(BLOCK, READ, 8, 0));
-        assert!(allowed(BLOCK, MKNOD, 8, 0));
-        assert!(allowed(CHARACTER, READ | WRITE, 1, 3));
+        assert!(!allowed(&[], BLOCK, READ, 8, 0));
+        assert!(allowed(&[], BLOCK, MKNOD, 8, 0));
+        assert!(allowed(&[], CHARACTER, READ | WRITE, 1, 3));
+        let asked = rules(&["b 8:0 r"]);
+        assert!(allowed(&asked, BLOCK, READ, 8, 0) && !allowed(&asked, BLOCK, WRITE, 8, 0));
+        assert!(allowed(&rules(&["a *:* rwm"]), CHARACTER, READ | WRITE | MKNOD, 250, 7));
     }
 
     #[test]
     fn rules_in_the_words_of_version_1() {
-        let rules: Vec<String> = ALLOWED.iter().map(Rule::to_v1).collect();
-        assert_eq!(rules[..3], ["c *:* m", "b *:* m", "c 1:3 rwm"]);
+        let words =
+            |asked: &[&str]| -> Vec<String> { all_rules(&rules(asked)).iter().map(DeviceRule::to_string).collect() };
+        assert_eq!(words(&[])[..3], ["c *:* m", "b *:* m", "c 1:3 rwm"]);
+        assert_eq!(words(&["a 1:* r"])[11..], ["b 1:* r", "c 1:* r"]);
     }
 }

@@ -25,6 +25,8 @@ pub enum CgroupError {
     Devices { path: PathBuf, source: KernelError },
     #[error("{} still has processes {seconds} s after they were killed", path.display())]
     StillPopulated { path: PathBuf, seconds: u64 },
+    #[error("{} does not stand still {seconds} s after it was frozen", path.display())]
+    NotFrozen { path: PathBuf, seconds: u64 },
     #[error("{} does not have the form the kernel gives it", path.display())]
     Malformed { path: PathBuf },
 }
@@ -36,7 +38,8 @@ impl Classify for CgroupError {
             Self::InvalidPath { .. } => ErrorClass::InvalidArgument,
             Self::Exists { .. } => ErrorClass::Conflict,
             Self::Limit { source, .. } if source.raw_os_error() == Some(libc::EINVAL) => ErrorClass::InvalidArgument,
-            Self::StillPopulated { .. } => ErrorClass::Timeout,
+            Self::Limit { source, .. } if source.raw_os_error() == Some(libc::EBUSY) => ErrorClass::Conflict,
+            Self::StillPopulated { .. } | Self::NotFrozen { .. } => ErrorClass::Timeout,
             Self::Io { .. } | Self::Limit { .. } | Self::Devices { .. } | Self::Malformed { .. } => {
                 ErrorClass::Internal
             }

@@ -55,8 +55,26 @@ pub(crate) fn read_keyed(path: &Path, key: &str) -> Result<Option<u64>, CgroupEr
     Ok(keyed(&read(path)?, key))
 }
 
-fn keyed(text: &str, key: &str) -> Option<u64> {
+/// The same for one line of a file that was read.
+pub(crate) fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// The text of a file, or none where its controller is missing.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, CgroupError> {
+    match read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(CgroupError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A number, where the file is there and does not say `max`.
+pub(crate) fn number_if_there(path: &Path) -> Result<Option<u64>, CgroupError> {
+    match read_if_there(path)?.as_deref().map(str::trim) {
+        None | Some("max") => Ok(None),
+        Some(digits) => digits.parse().map(Some).map_err(|_| CgroupError::Malformed { path: path.to_owned() }),
+    }
 }
 
 #[cfg(test)]

@@ -13,27 +13,30 @@
 mod devices;
 mod error;
 mod file;
+mod freezer;
 mod hierarchy;
 mod removal;
+mod settings;
+mod stats;
+mod support;
 mod v1;
 mod v2;
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use casemate_model::{Bytes, Limits, NanoCpus};
+use casemate_model::{DeviceRule, LimitSupport, Limits};
 use rustix::fs::{Mode, OFlags};
 
 pub(crate) use devices::BpfInstruction;
 pub use error::CgroupError;
 pub use hierarchy::CgroupVersion;
 pub(crate) use hierarchy::{Hierarchies, Hierarchy};
-
-/// The period over which processor time is limited: the kernel's default and
-/// Docker's.
-const CPU_PERIOD_US: u64 = 100_000;
+use settings::Change;
+pub use stats::{CgroupStats, CpuUse, DiskUse, MemoryUse};
 
 /// Two engines that make and remove the shared parent at the same time undo
 /// each other's step; one of them wins soon.
@@ -44,31 +47,23 @@ pub fn cgroup_version() -> Result<CgroupVersion, CgroupError> {
     Hierarchies::of_this_kernel().map(|h| h.version())
 }
 
+/// Which limits this kernel can hold a container to.
+pub fn limit_support() -> Result<LimitSupport, CgroupError> {
+    Hierarchies::of_this_kernel().map(|h| h.limit_support())
+}
+
 /// One control group, made by [`Cgroup::create`]. Dropping it leaves it there:
 /// it belongs to the container's life, not to this program's.
 #[derive(Debug)]
 pub struct Cgroup {
     groups: Groups,
-    limits: Limits,
+    limits: RefCell<Limits>,
 }
 
 #[derive(Debug)]
 enum Groups {
     V2(PathBuf),
     V1 { groups: Vec<v1::Group>, unified: Option<PathBuf> },
-}
-
-/// What a control group's processes use and may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CgroupStats {
-    /// Without the page cache that can be dropped at once, as `docker stats`
-    /// shows it.
-    pub memory_usage: Bytes,
-    pub memory_limit: Option<Bytes>,
-    pub cpu_ns: u64,
-    pub cpu_limit: Option<NanoCpus>,
-    /// Tasks, that is processes and threads.
-    pub pids: u64,
 }
 
 /// How a child gets into a control group.
@@ -84,7 +79,8 @@ impl Cgroup {
     /// Makes the control group `path` (as `casemate/<id>`) in every hierarchy
     /// and sets its limits. Leaves nothing behind when it fails.
     ///
-    /// `limits.shm_size` is not a matter of control groups and not looked at.
+    /// Limits that this kernel does not know are passed over; whoever wants to
+    /// warn of them asks [`limit_support`].
     pub fn create(path: &str, limits: &Limits) -> Result<Self, CgroupError> {
         let path = checked(path)?;
         let hierarchies = Hierarchies::of_this_kernel()?;
@@ -107,8 +103,8 @@ impl Cgroup {
                 return Err(error);
             }
         };
-        let cgroup = Self { groups, limits: limits.clone() };
-        match cgroup.set_limits() {
+        let cgroup = Self { groups, limits: RefCell::default() };
+        match cgroup.update(limits) {
             Ok(()) => Ok(cgroup),
             Err(error) => {
                 removal::remove_everywhere(&hierarchies, path);
@@ -117,21 +113,56 @@ impl Cgroup {
         }
     }
 
-    fn set_limits(&self) -> Result<(), CgroupError> {
+    /// Sets these limits in place of those before. When one is refused, those
+    /// before are set again.
+    pub fn update(&self, limits: &Limits) -> Result<(), CgroupError> {
+        let before = self.limits.borrow().clone();
+        let mut limits = limits.clone();
+        if limits != Limits::default() {
+            limit_support()?.discard_unsupported(&mut limits);
+        }
+        if let Err(error) = self.set_limits(&Change::new(&before, &limits)) {
+            // The first failure is the one to tell.
+            let _ = self.set_limits(&Change::new(&limits, &before));
+            return Err(error);
+        }
+        self.limits.replace(limits);
+        Ok(())
+    }
+
+    fn set_limits(&self, change: &Change<'_>) -> Result<(), CgroupError> {
         match &self.groups {
-            Groups::V2(dir) => v2::set_limits(dir, &self.limits),
-            Groups::V1 { groups, .. } => v1::set_limits(groups, &self.limits),
+            Groups::V2(dir) => v2::set_limits(dir, change),
+            Groups::V1 { groups, .. } => v1::set_limits(groups, change),
         }
     }
 
-    /// Refuses every device but the harmless ones to all processes in it.
-    pub(crate) fn restrict_devices(&self) -> Result<(), CgroupError> {
+    /// Refuses every device but the harmless ones, and those that the rules
+    /// allow, to all processes in it.
+    pub(crate) fn restrict_devices(&self, rules: &[DeviceRule]) -> Result<(), CgroupError> {
         let unified = match &self.groups {
-            Groups::V1 { groups, .. } if v1::restrict_devices(groups)? => return Ok(()),
+            Groups::V1 { groups, .. } if v1::restrict_devices(groups, rules)? => return Ok(()),
             Groups::V1 { groups, unified: None } => return v1::find(groups, "devices").map(drop),
             Groups::V1 { unified: Some(dir), .. } | Groups::V2(dir) => dir,
         };
-        devices::restrict_v2(unified, open_dir(unified)?.as_fd())
+        devices::restrict_v2(unified, open_dir(unified)?.as_fd(), rules)
+    }
+
+    /// Has all its processes stand still, also those to come; returns when they
+    /// do.
+    pub fn freeze(&self) -> Result<(), CgroupError> {
+        freezer::freeze(self.unified(), self.freezer())
+    }
+
+    pub fn thaw(&self) -> Result<(), CgroupError> {
+        freezer::thaw(self.unified(), self.freezer())
+    }
+
+    fn freezer(&self) -> Option<&Path> {
+        match &self.groups {
+            Groups::V2(_) => None,
+            Groups::V1 { groups, .. } => v1::find(groups, "freezer").ok().map(|group| group.dir.as_path()),
+        }
     }
 
     /// Its directory in each hierarchy.
@@ -149,11 +180,11 @@ impl Cgroup {
         }
     }
 
-    /// The hierarchies of version 1 that a container is shown.
-    pub(crate) fn split_hierarchies(&self) -> Option<Vec<&Hierarchy>> {
+    /// The groups of version 1 that a container is shown.
+    pub(crate) fn split_groups(&self) -> Option<Vec<(&Hierarchy, &Path)>> {
         match &self.groups {
             Groups::V2(_) => None,
-            Groups::V1 { groups, .. } => Some(groups.iter().map(|g| &g.hierarchy).collect()),
+            Groups::V1 { groups, .. } => Some(groups.iter().map(|g| (&g.hierarchy, g.dir.as_path())).collect()),
         }
     }
 
@@ -175,17 +206,11 @@ impl Cgroup {
     }
 
     pub fn stats(&self) -> Result<CgroupStats, CgroupError> {
-        let (memory, cpu_ns, pids) = match &self.groups {
-            Groups::V2(dir) => (v2::memory_usage(dir)?, v2::cpu_ns(dir)?, v2::pids(dir)?),
-            Groups::V1 { groups, .. } => (v1::memory_usage(groups)?, v1::cpu_ns(groups)?, v1::pids(groups)?),
+        let (cpu, memory, disks, pids) = match &self.groups {
+            Groups::V2(dir) => (v2::cpu(dir)?, v2::memory(dir)?, v2::disks(dir)?, v2::pids(dir)?),
+            Groups::V1 { groups, .. } => (v1::cpu(groups)?, v1::memory(groups)?, v1::disks(groups)?, v1::pids(groups)?),
         };
-        Ok(CgroupStats {
-            memory_usage: Bytes(memory),
-            memory_limit: self.limits.memory,
-            cpu_ns,
-            cpu_limit: self.limits.cpus,
-            pids,
-        })
+        Ok(CgroupStats { cpu, memory, disks, pids, limits: self.limits.borrow().clone() })
     }
 
     /// Whether the kernel killed one of its processes for want of memory.
@@ -296,11 +321,6 @@ fn open_procs(dir: &Path) -> Result<OwnedFd, CgroupError> {
     })
 }
 
-fn cpu_quota_us(cpus: NanoCpus) -> u64 {
-    let quota = u128::from(cpus.0) * u128::from(CPU_PERIOD_US) / u128::from(NanoCpus::ONE.0);
-    u64::try_from(quota).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,12 +331,5 @@ mod tests {
         for bad in ["", "/", "/a", "a/", "a//b", "a/../b", ".", "a\0b", "a/.."] {
             assert!(matches!(checked(bad), Err(CgroupError::InvalidPath { .. })), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn quota_in_microseconds() {
-        assert_eq!(cpu_quota_us(NanoCpus(1_500_000_000)), 150_000);
-        assert_eq!(cpu_quota_us(NanoCpus(10_000_000)), 1_000);
-        assert_eq!(cpu_quota_us(NanoCpus(u64::MAX)), 1_844_674_407_370_955);
     }
 }

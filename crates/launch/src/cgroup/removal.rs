@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Without a unified tree nothing tells when a group that lists no process can
 /// be removed; it is a matter of the kernel finishing an exit.
-const V1_RETRY: Duration = Duration::from_millis(1);
+pub(crate) const V1_RETRY: Duration = Duration::from_millis(1);
 
 /// The pids in a group's directory; none where there is no such directory.
 pub(crate) fn pids(dir: &Path) -> Result<Vec<u32>, CgroupError> {
@@ -34,7 +34,7 @@ pub(crate) fn pids(dir: &Path) -> Result<Vec<u32>, CgroupError> {
 }
 
 /// ENODEV is the kernel's answer for a file of a group that was just removed.
-fn is_gone(error: &io::Error) -> bool {
+pub(crate) fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
@@ -50,6 +50,9 @@ pub(crate) fn kill(unified: Option<&Path>, directories: &[PathBuf]) -> Result<()
         for (_, pidfd) in members(dir)? {
             ignore_gone(sys::send_signal(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL), dir)?;
         }
+        // Version 1 lets nobody die who is frozen. Other hierarchies have no
+        // such file.
+        let _ = try_write(&dir.join("freezer.state"), "THAWED");
     }
     Ok(())
 }
@@ -120,7 +123,7 @@ fn empty(unified: Option<&Path>, directories: &[PathBuf], deadline: Instant) -> 
             }
             for (_, pidfd) in members {
                 ignore_gone(sys::send_signal(std::os::fd::AsFd::as_fd(&pidfd), libc::SIGKILL), dir)?;
-                wait_for(&pidfd, PollFlags::IN, dir, deadline)?;
+                wait_for(&pidfd, PollFlags::IN, deadline, dir, || still_populated(dir))?;
             }
         }
     }
@@ -140,21 +143,29 @@ fn wait_unpopulated(dir: &Path, deadline: Instant) -> Result<(), CgroupError> {
         let mut text = String::new();
         match file.rewind().and_then(|()| file.read_to_string(&mut text)) {
             Ok(_) if text.lines().any(|line| line == "populated 0") => return Ok(()),
-            Ok(_) => wait_for(&file, PollFlags::PRI, dir, deadline)?,
+            Ok(_) => wait_for(&file, PollFlags::PRI, deadline, dir, || still_populated(dir))?,
             Err(error) if is_gone(&error) => return Ok(()),
             Err(error) => return Err(failed(error)),
         }
     }
 }
 
-fn wait_for(fd: &impl std::os::fd::AsFd, event: PollFlags, dir: &Path, deadline: Instant) -> Result<(), CgroupError> {
+fn still_populated(dir: &Path) -> CgroupError {
+    CgroupError::StillPopulated { path: dir.to_owned(), seconds: DEADLINE.as_secs() }
+}
+
+pub(crate) fn wait_for(
+    fd: &impl std::os::fd::AsFd,
+    event: PollFlags,
+    deadline: Instant,
+    dir: &Path,
+    late: impl FnOnce() -> CgroupError,
+) -> Result<(), CgroupError> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         match poll(&mut [PollFd::new(fd, event)], Some(&timeout)) {
-            Ok(0) => {
-                return Err(CgroupError::StillPopulated { path: dir.to_owned(), seconds: DEADLINE.as_secs() });
-            }
+            Ok(0) => return Err(late()),
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(errno) => {

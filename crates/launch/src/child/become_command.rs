@@ -36,7 +36,7 @@ pub(crate) fn become_command(
     streams: Streams<'_>,
     ends: &ChildEnds,
 ) -> StepResult<Infallible> {
-    let identity = look_up(root, &command.user)?;
+    let identity = look_up(root, &command.user, &command.additional_groups)?;
     connect(&streams, identity.uid)?;
     let env = environment(command, &identity);
     // Once with root's rights, since a working directory may belong to root
@@ -50,7 +50,7 @@ pub(crate) fn become_command(
         sys::set_limit(limit.resource, limit.soft, limit.hard).at(SetupStep::SetLimit, limit.name)?;
     }
     let filters_as_admin = command.filter.is_some() && !command.no_new_privileges;
-    let privileges = Privileges::of(&identity, command.capabilities, filters_as_admin);
+    let privileges = Privileges::of(&identity, command.capabilities, filters_as_admin)?;
     privileges.drop_to(&identity, command.capabilities)?;
     // Both undone by the change of user.
     hide_from_tracers()?;
@@ -189,8 +189,8 @@ fn seal(command: &Command, privileges: Privileges) -> StepResult<()> {
 }
 
 fn filter(filter: Option<&Filter>) -> StepResult<()> {
-    let Some(Filter(instructions)) = filter else { return Ok(()) };
+    let Some(Filter { instructions, flags }) = filter else { return Ok(()) };
     // A copy of the parent's memory: changing it here is nobody's loss.
     let mut instructions = instructions.clone();
-    sys::install_filter(&mut instructions).at(SetupStep::InstallFilter, "the seccomp filter")
+    sys::install_filter(&mut instructions, *flags).at(SetupStep::InstallFilter, "the seccomp filter")
 }

@@ -1,7 +1,13 @@
 //! What is in a container's `/dev`.
 
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat, symlink};
+use std::os::fd::BorrowedFd;
 
+use casemate_model::DeviceKind;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chownat, makedev, mknodat, symlink};
+use rustix::io::Errno;
+
+use super::beneath::{Wanted, open_or_make};
+use crate::device::DeviceNode;
 use crate::error::SetupStep;
 use crate::report::{AtStep, StepResult};
 
@@ -36,4 +42,25 @@ pub(crate) fn make() -> StepResult<()> {
         symlink("/proc/kcore", "/dev/core").at(SetupStep::MakeFile, "/dev/core")?;
     }
     Ok(())
+}
+
+/// Makes the nodes that were asked for, where the container is to find them.
+/// Where something is already, that is left, as runc does.
+pub(crate) fn add(root: BorrowedFd<'_>, nodes: &[DeviceNode]) -> StepResult<()> {
+    nodes.iter().try_for_each(|node| add_one(root, node))
+}
+
+fn add_one(root: BorrowedFd<'_>, node: &DeviceNode) -> StepResult<()> {
+    let path = node.path.trim_end_matches('/');
+    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let directory = if directory.is_empty() { "/" } else { directory };
+    let directory = open_or_make(root, directory, Wanted::Directory).at(SetupStep::MakeDirectory, directory)?;
+    let kind = if node.kind == DeviceKind::Block { FileType::BlockDevice } else { FileType::CharacterDevice };
+    let number = makedev(node.major, node.minor);
+    match mknodat(&directory, name, kind, Mode::from_raw_mode(node.mode), number) {
+        Err(Errno::EXIST) => return Ok(()),
+        other => other.at(SetupStep::MakeDevice, path)?,
+    }
+    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+    chownat(&directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).at(SetupStep::MakeDevice, path)
 }

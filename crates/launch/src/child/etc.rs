@@ -37,11 +37,13 @@ impl EtcMounts {
 
     /// Wherever the image's own links say that these files are.
     pub(crate) fn attach(self, root: BorrowedFd<'_>) -> StepResult<()> {
-        for (tree, path) in self.0 {
-            let target = open_or_make(root, path, Wanted::File).at(SetupStep::MakeFile, path)?;
-            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-            move_mount(&tree, c"", &target, c"", flags).at(SetupStep::Mount, path)?;
-        }
-        Ok(())
+        self.0.into_iter().try_for_each(|(tree, path)| attach(root, tree.as_fd(), path))
     }
+}
+
+/// Shows a file that is mounted nowhere yet, at a path that is made if missing.
+pub(crate) fn attach(root: BorrowedFd<'_>, file: BorrowedFd<'_>, path: &str) -> StepResult<()> {
+    let target = open_or_make(root, path, Wanted::File).at(SetupStep::MakeFile, path)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(file, c"", &target, c"", flags).at(SetupStep::Mount, path)
 }

@@ -10,7 +10,7 @@ use rustix::process::{setsid, umask};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::become_command::{Streams, become_command};
-use super::{open_null, terminal};
+use super::{open_null, set_oom_score, terminal};
 use crate::command::Command;
 use crate::error::SetupStep;
 use crate::report::{AtStep, StepResult};
@@ -27,6 +27,7 @@ pub(crate) struct ExecJob<'a> {
 impl ExecJob<'_> {
     pub(crate) fn run(self) -> StepResult<Infallible> {
         setsid().at(SetupStep::Prepare, "a session")?;
+        set_oom_score(self.command.oom_score_adj)?;
         let namespaces = ThreadNameSpaceType::MOUNT
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
             | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION

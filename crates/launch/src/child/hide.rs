@@ -40,7 +40,7 @@ pub(crate) fn make_root_read_only() -> StepResult<()> {
 }
 
 /// With the flags the mount has, which a remount would drop.
-fn remount_read_only(path: &str) -> StepResult<()> {
+pub(super) fn remount_read_only(path: &str) -> StepResult<()> {
     let has = statvfs(path).at(SetupStep::ProtectPath, path)?.f_flag;
     let mut flags = MountFlags::BIND | MountFlags::RDONLY;
     for (present, flag) in [

@@ -17,9 +17,11 @@ mod exec;
 mod hide;
 mod init;
 mod mounts;
+mod parameters;
 mod privileges;
 mod rootfs;
 mod terminal;
+mod tmpfs;
 mod user;
 
 use std::convert::Infallible;
@@ -79,7 +81,6 @@ fn prepare(ends: &ChildEnds, procs: &[OwnedFd], needs: &[BorrowedFd<'_>]) -> Ste
     for file in procs {
         rustix::io::write(file, b"0").at(SetupStep::JoinCgroup, "of the container")?;
     }
-    reset_oom_score();
     Ok(())
 }
 
@@ -106,11 +107,18 @@ fn die_with_parent(ends: &ChildEnds) -> StepResult<()> {
 
 /// The keeper may be spared by the OOM killer; the container must not be. A
 /// keeper that is a likelier victim than usual stays so with its container:
-/// only privileged processes may lower it.
-fn reset_oom_score() {
+/// only privileged processes may lower it, which is a failure where the
+/// container asked for it.
+///
+/// To be done while this kernel's own `/proc` is in sight.
+fn set_oom_score(score: i32) -> StepResult<()> {
     let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::open(c"/proc/self/oom_score_adj", flags, rustix::fs::Mode::empty());
-    let _ = file.and_then(|file| rustix::io::write(&file, b"0"));
+    let set = rustix::fs::open(c"/proc/self/oom_score_adj", flags, rustix::fs::Mode::empty())
+        .and_then(|file| rustix::io::write(&file, score.to_string().as_bytes()));
+    match set {
+        Err(_) if score == 0 => Ok(()),
+        other => other.map(drop).at(SetupStep::AdjustOomScore, &score.to_string()),
+    }
 }
 
 /// The null device of the container, if it is one: the container may have put

@@ -5,8 +5,8 @@ use casemate_model::Capabilities;
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities, set_thread_groups, set_thread_res_gid,
-    set_thread_res_uid,
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
 };
 
 use super::user::Identity;
@@ -29,14 +29,16 @@ pub(crate) struct Privileges {
 impl Privileges {
     /// As Docker has it: root has what the container is allowed, others have
     /// nothing until they execute a set-user-ID program; nothing is ever
-    /// inheritable (CVE-2022-24769) or ambient.
-    pub(crate) fn of(identity: &Identity, allowed: Capabilities, filters_as_admin: bool) -> Self {
+    /// inheritable (CVE-2022-24769) or ambient. What this program itself lacks
+    /// it cannot give.
+    pub(crate) fn of(identity: &Identity, allowed: Capabilities, filters_as_admin: bool) -> StepResult<Self> {
+        let own = capabilities(None).at(SetupStep::DropPrivileges, "capabilities")?.permitted;
         let last = match identity.uid {
-            0 => CapabilitySet::from_bits_retain(allowed.bits()),
+            0 => CapabilitySet::from_bits_retain(allowed.bits()) & own,
             _ => CapabilitySet::empty(),
         };
         let until_filtered = if filters_as_admin { last | CapabilitySet::SYS_ADMIN } else { last };
-        Self { last, until_filtered }
+        Ok(Self { last, until_filtered })
     }
 
     /// Changes the user and gives up everything but what is needed later.

@@ -1,7 +1,7 @@
 //! Who a process runs as: `user[:group]` looked up in the container's own
 //! `/etc/passwd` and `/etc/group`, by the rules of Docker (moby/sys `user`,
 //! `GetExecUser`): numbers need no entry, names do; supplementary groups are
-//! given only where no group was named.
+//! given only where no group was named, and those that were asked for always.
 
 use std::io::Read;
 use std::os::fd::BorrowedFd;
@@ -30,10 +30,10 @@ pub(crate) struct Identity {
     pub(crate) home: String,
 }
 
-pub(crate) fn look_up(root: BorrowedFd<'_>, user: &UserSpec) -> StepResult<Identity> {
+pub(crate) fn look_up(root: BorrowedFd<'_>, user: &UserSpec, additional: &[String]) -> StepResult<Identity> {
     let passwd = read(root, "/etc/passwd")?;
     let group = read(root, "/etc/group")?;
-    identify(user, &passwd, &group)
+    identify(user, additional, &passwd, &group)
 }
 
 /// A missing file is an empty one; what is no ordinary file is refused, and
@@ -92,7 +92,7 @@ fn groups(group: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     })
 }
 
-fn identify(user: &UserSpec, passwd: &str, group: &str) -> StepResult<Identity> {
+fn identify(user: &UserSpec, additional: &[String], passwd: &str, group: &str) -> StepResult<Identity> {
     let wanted = user.user.as_deref().unwrap_or("0");
     let number = parse_id(wanted)?;
     let account = accounts(passwd).find(|a| number.map_or(a.name == wanted, |uid| a.uid == uid));
@@ -104,19 +104,16 @@ fn identify(user: &UserSpec, passwd: &str, group: &str) -> StepResult<Identity> 
     let mut supplementary = Vec::new();
     match (&user.group, &account) {
         (Some(wanted), _) => {
-            let number = parse_id(wanted)?;
-            let found = groups(group).find(|(name, gid, _)| number.map_or(name == wanted, |n| *gid == n));
-            gid = match (found, number) {
-                (Some((_, gid, _)), _) => gid,
-                (None, Some(gid)) => gid,
-                (None, None) => return Err(StepError::new(SetupStep::FindGroup, wanted, Errno::NOENT)),
-            };
+            gid = group_id(wanted, group)?;
         }
         (None, Some(account)) => {
             let member = |members: &str| members.split(',').any(|m| m.trim() == account.name);
             supplementary.extend(groups(group).filter(|(_, _, m)| member(m)).map(|(_, gid, _)| gid));
         }
         (None, None) => {}
+    }
+    for wanted in additional {
+        supplementary.push(group_id(wanted, group)?);
     }
     for id in [uid, gid] {
         if id > LARGEST_ID {
@@ -126,10 +123,24 @@ fn identify(user: &UserSpec, passwd: &str, group: &str) -> StepResult<Identity> 
     // The primary group too, or a process could shed a group that denies it
     // something (CVE-2022-36109).
     let mut all = vec![gid];
-    all.extend(supplementary.into_iter().filter(|g| *g != gid && *g <= LARGEST_ID));
-    all.dedup();
+    for group in supplementary.into_iter().filter(|g| *g <= LARGEST_ID) {
+        if !all.contains(&group) {
+            all.push(group);
+        }
+    }
     let home = if home.is_empty() { "/" } else { home };
     Ok(Identity { uid, gid, groups: all, home: home.to_owned() })
+}
+
+/// A group's number, by its name or as it is.
+fn group_id(wanted: &str, group: &str) -> StepResult<u32> {
+    match parse_id(wanted)? {
+        Some(gid) => Ok(gid),
+        None => match groups(group).find(|(name, _, _)| *name == wanted) {
+            Some((_, gid, _)) => Ok(gid),
+            None => Err(StepError::new(SetupStep::FindGroup, wanted, Errno::NOENT)),
+        },
+    }
 }
 
 /// A number, if it is one; a number that is none of the kernel's is an error.
@@ -155,7 +166,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nweb:x:34:\nlog:x:4:web,root\nwheel:x:10: web \nbad:x::web\n";
 
     fn id(spec: &str) -> Result<Identity, (SetupStep, String)> {
-        identify(&spec.parse().unwrap(), PASSWD, GROUP).map_err(|e| (e.step, e.subject))
+        identify(&spec.parse().unwrap(), &[], PASSWD, GROUP).map_err(|e| (e.step, e.subject))
     }
 
     #[test]
@@ -181,9 +192,21 @@ mod tests {
     }
 
     #[test]
+    fn groups_that_were_asked_for() {
+        let groups = |user: &str, additional: &[&str]| {
+            let additional: Vec<String> = additional.iter().map(|g| (*g).to_owned()).collect();
+            identify(&user.parse().unwrap(), &additional, PASSWD, GROUP).map(|id| id.groups).map_err(|e| e.step)
+        };
+        assert_eq!(groups("web", &["777", "root", "log", "777"]), Ok(vec![34, 4, 10, 777, 0]));
+        assert_eq!(groups("web:web", &["log"]), Ok(vec![34, 4]));
+        assert_eq!(groups("web", &["nope"]), Err(SetupStep::FindGroup));
+        assert_eq!(groups("web", &["-1"]), Err(SetupStep::CheckId));
+    }
+
+    #[test]
     fn an_account_with_an_impossible_number_is_refused() {
         let passwd = "evil:x:4294967295:0::/:\n";
-        let error = identify(&"evil".parse().unwrap(), passwd, "").unwrap_err();
+        let error = identify(&"evil".parse().unwrap(), &[], passwd, "").unwrap_err();
         assert_eq!(error.step, SetupStep::CheckId);
     }
 }

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use casemate_launch::{Cage, Child, LaunchError, Place, Stdio};
 use casemate_model::{
-    Capabilities, Container, ContainerId, EtcFiles, ExitStatus, Limits, MASKED_PATHS, Process, READONLY_PATHS, UserSpec,
+    Capabilities, Container, ContainerId, EtcFiles, ExitStatus, Limits, MASKED_PATHS, Namespaces, Process,
+    READONLY_PATHS, UserSpec,
 };
 use casemate_seccomp::{KernelVersion, Profile};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -55,6 +56,7 @@ impl Sandbox {
             lowers: self.lowers.clone(),
             upper: at("upper"),
             work: at("work"),
+            reaper: None,
             cgroup: format!("{MARK}/{}", std::process::id()),
         }
     }
@@ -114,12 +116,14 @@ pub(crate) fn process(args: &[&str]) -> Process {
         env: vec!["PATH=/usr/local/bin:/usr/bin:/bin".to_owned(), "HOSTNAME=box".to_owned()],
         cwd: "/".to_owned(),
         user: UserSpec::default(),
+        additional_groups: Vec::new(),
         terminal: None,
         stdin: false,
         capabilities: Capabilities::DOCKER_DEFAULT,
         no_new_privileges: false,
         seccomp: Some(seccomp),
         rlimits: Vec::new(),
+        oom_score_adj: 0,
     }
 }
 
@@ -127,8 +131,10 @@ pub(crate) fn container(args: &[&str]) -> Container {
     Container {
         id: ContainerId::from_random([7; 32]),
         hostname: "box".to_owned(),
+        domainname: String::new(),
         init: process(args),
         stdin_once: false,
+        reaper: false,
         read_only: false,
         ephemeral: false,
         etc: EtcFiles {
@@ -137,6 +143,13 @@ pub(crate) fn container(args: &[&str]) -> Container {
             resolv_conf: "nameserver 192.0.2.1\n".to_owned(),
         },
         limits: Limits::default(),
+        shm_size: None,
+        tmpfs: Vec::new(),
+        sysctls: Vec::new(),
+        namespaces: Namespaces::default(),
+        privileged: false,
+        devices: Vec::new(),
+        device_rules: Vec::new(),
         masked_paths: MASKED_PATHS.map(str::to_owned).to_vec(),
         readonly_paths: READONLY_PATHS.map(str::to_owned).to_vec(),
     }

@@ -158,7 +158,7 @@ fn requests_that_make_no_sense() {
     assert_eq!(fail(&|c| c.init.args.clear()).to_string(), "no command specified");
     assert_eq!(fail(&|c| c.init.env.push("A=\0".to_owned())).class(), ErrorClass::InvalidArgument);
     assert_eq!(fail(&|c| c.init.cwd = "rel".to_owned()).class(), ErrorClass::InvalidArgument);
-    let bad_program = casemate_model::Seccomp(vec![0xff; 80]);
+    let bad_program = casemate_model::Seccomp { program: vec![0xff; 80], log: false, allow_speculation: false };
     let error = fail(&|c| c.init.seccomp = Some(bad_program.clone()));
     assert_eq!(chain(&error), "cannot install the seccomp filter: invalid argument");
     let mut place = sandbox.place();
@@ -214,7 +214,7 @@ fn shared_memory_size() {
     let size = "grep ' /dev/shm ' /proc/mounts | sed 's/.*size=\\([0-9]*k\\).*/\\1/'";
     assert_eq!(sandbox.sh(size).ok(), "65536k\n");
     let mut c = container(&["sh", "-c", size]);
-    c.limits.shm_size = Some(Bytes::mib(1));
+    c.shm_size = Some(Bytes::mib(1));
     assert_eq!(sandbox.run(c).unwrap().ok(), "1024k\n");
 }
 

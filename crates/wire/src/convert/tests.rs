@@ -1,4 +1,8 @@
-use casemate_model::{Capabilities, ContainerId, MASKED_PATHS, READONLY_PATHS};
+use casemate_model::{
+    Capabilities, Container, ContainerId, CpuQuota, Device, DeviceAccess, EtcFiles, Ipc, Limits, MASKED_PATHS,
+    MemorySwap, Namespace, Namespaces, NanoCpus, Process, READONLY_PATHS, Rlimit, RlimitKind, Seccomp, Sysctl,
+    TerminalSize, Tmpfs,
+};
 
 use super::*;
 
@@ -6,28 +10,46 @@ fn container() -> Container {
     Container {
         id: ContainerId::from_random([7; 32]),
         hostname: "h".into(),
+        domainname: "d".into(),
         init: Process {
             args: vec!["sh".into(), "-c".into(), "exit 3".into()],
             env: vec!["A=ä".into()],
             cwd: "/".into(),
             user: "nobody:users".parse().unwrap(),
+            additional_groups: vec!["audio".into(), "44".into()],
             terminal: Some(TerminalSize { rows: 24, columns: 80 }),
             stdin: true,
             capabilities: Capabilities::DOCKER_DEFAULT,
             no_new_privileges: true,
-            seccomp: Some(Seccomp((0..=255).collect())),
+            seccomp: Some(Seccomp { program: (0..=255).collect(), log: true, allow_speculation: false }),
             rlimits: vec![Rlimit { kind: RlimitKind::Nofile, soft: Some(1024), hard: None }],
+            oom_score_adj: -500,
         },
         stdin_once: false,
+        reaper: true,
         read_only: true,
         ephemeral: true,
         etc: EtcFiles { hosts: "127.0.0.1 localhost\n".into(), hostname: "h\n".into(), resolv_conf: String::new() },
         limits: Limits {
             memory: Some(Bytes::mib(64)),
-            cpus: Some(NanoCpus(1_500_000_000)),
+            memory_swap: Some(MemorySwap::Total(Bytes::mib(70))),
+            memory_reservation: Some(Bytes::mib(32)),
+            memory_swappiness: Some(0),
+            oom_kill_disable: true,
+            cpu_quota: Some(CpuQuota::from(NanoCpus(1_500_000_000))),
+            cpu_shares: Some(512),
+            cpuset_cpus: Some("0-1,3".parse().unwrap()),
+            cpuset_mems: Some("0".parse().unwrap()),
             pids: Some(10),
-            shm_size: Some(Bytes::mib(1)),
+            blkio_weight: Some(300),
         },
+        shm_size: Some(Bytes::mib(1)),
+        tmpfs: vec![Tmpfs::new("/run", "exec,size=1m,ro").unwrap()],
+        sysctls: vec![Sysctl::new("net.ipv4.ip_forward", "1").unwrap()],
+        namespaces: Namespaces { pid: Namespace::Host, ipc: Ipc::None, uts: Namespace::Own, cgroup: Namespace::Host },
+        privileged: true,
+        devices: vec![Device { host_path: "/dev/fuse".into(), path: "/dev/f".into(), access: DeviceAccess::ALL }],
+        device_rules: vec!["c 10:* rw".parse().unwrap()],
         masked_paths: MASKED_PATHS.map(String::from).to_vec(),
         readonly_paths: READONLY_PATHS.map(String::from).to_vec(),
     }
@@ -36,7 +58,12 @@ fn container() -> Container {
 #[test]
 fn creates_come_back_as_they_were() {
     let places = [
-        Place::Host(HostPlace { lowers: vec!["/a".into(), "/b".into()], upper: "/u".into(), work: "/w".into() }),
+        Place::Host(HostPlace {
+            lowers: vec!["/a".into(), "/b".into()],
+            upper: "/u".into(),
+            work: "/w".into(),
+            reaper: None,
+        }),
         Place::Vm(VmPlace {
             qemu: None,
             kernel: "/k".into(),
@@ -70,7 +97,20 @@ fn wrong_contents_are_named() {
     assert_eq!(change(|c| c.init.args.push("a\0b".into())), "argument holds a null byte");
     assert_eq!(change(|c| c.init.user = "a:b:c".into()), "invalid user \"a:b:c\": expected user[:group]");
     assert!(change(|c| c.id = "../../etc".into()).starts_with("invalid id"));
-    assert!(change(|c| c.init.seccomp = Some("zz".into())).starts_with("seccomp program"));
+    assert!(
+        change(
+            |c| c.init.seccomp = Some(written::Seccomp { program: "zz".into(), log: false, allow_speculation: false })
+        )
+        .starts_with("seccomp program")
+    );
+    assert_eq!(change(|c| c.init.oom_score_adj = 1001), "OOM score adjustment of 1001 is out of range");
+    assert_eq!(change(|c| c.tmpfs[0].1.push_str(",x=1")), "invalid tmpfs option \"x\"");
+    assert_eq!(
+        change(|c| c.sysctls[0].0 = "kernel.panic".into()),
+        "sysctl \"kernel.panic\" is not in a separate kernel namespace"
+    );
+    assert_eq!(change(|c| c.device_rules[0].push('x')), "invalid device cgroup rule format: 'c 10:* rwx'");
+    assert_eq!(change(|c| c.limits.cpuset_cpus = Some("1-".into())), "invalid format: 1-");
     assert!(matches!(extent((0, 0)), Err(InvalidMessage::Extent { .. })));
     assert!(matches!(extent((u64::MAX - 511, 512)), Err(InvalidMessage::Extent { .. })));
 }

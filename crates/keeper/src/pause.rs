@@ -1,0 +1,95 @@
+//! A container that stands still, and what of its keeper's work that changes.
+//!
+//! ```text
+//!   running ──pause──▶ paused ──unpause──▶ running
+//!                        └──(killed or stopped)──▶ running, to its end
+//! ```
+
+use std::time::Duration;
+
+use casemate_model::{ErrorClass, Failure, Process, ProcessRef, Signal};
+use casemate_record::file::Durability;
+use casemate_wire::ExecStarted;
+
+use crate::keeper::{Keeper, Prepared};
+
+impl Keeper {
+    pub(crate) async fn pause(&self) -> Result<(), Failure> {
+        let _changing = self.changing().await;
+        let prepared = self.running()?;
+        if prepared.paused() {
+            return Err(Failure::new(ErrorClass::Conflict, format!("container {} is already paused", self.id)));
+        }
+        prepared.backend.pause().await?;
+        self.set_paused(&prepared, true);
+        Ok(())
+    }
+
+    pub(crate) async fn unpause(&self) -> Result<(), Failure> {
+        let _changing = self.changing().await;
+        let prepared = self.running()?;
+        if !prepared.paused() {
+            return Err(Failure::new(ErrorClass::Conflict, format!("container {} is not paused", self.id)));
+        }
+        prepared.backend.unpause()?;
+        self.set_paused(&prepared, false);
+        Ok(())
+    }
+
+    fn set_paused(&self, prepared: &Prepared, paused: bool) {
+        prepared.state.borrow_mut().paused = paused;
+        // The end may have been written down in the meantime: it stays.
+        if !self.has_exited() {
+            self.write_state(&prepared.state.borrow(), Durability::Ordered);
+        }
+    }
+
+    /// Lets a container go on that somebody wants to see end.
+    async fn let_end(&self) -> Result<(), Failure> {
+        let _changing = self.changing().await;
+        let prepared = self.running()?;
+        if prepared.paused() {
+            prepared.backend.unpause()?;
+            self.set_paused(&prepared, false);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn exec(&self, process: &Process) -> Result<ExecStarted, Failure> {
+        let prepared = self.running()?;
+        if prepared.paused() {
+            return Err(Failure::new(
+                ErrorClass::Conflict,
+                format!("Container {} is paused, unpause the container before exec", self.id),
+            ));
+        }
+        prepared.backend.exec(process).await
+    }
+
+    /// A kill is for now; any other signal finds a paused container when it
+    /// goes on.
+    pub(crate) async fn signal(&self, process: &ProcessRef, signal: Signal) -> Result<(), Failure> {
+        let kills = signal == Signal::KILL && *process == ProcessRef::Init;
+        if kills && self.running()?.paused() {
+            self.let_end().await?;
+        }
+        self.running()?.backend.signal(process, signal).await
+    }
+
+    /// Signals the init, kills it after a while, returns when it ended.
+    pub(crate) async fn stop(&self, signal: Signal, timeout: Option<Duration>) -> Result<(), Failure> {
+        let prepared = self.running()?;
+        prepared.backend.signal(&ProcessRef::Init, signal).await?;
+        if prepared.paused() {
+            self.let_end().await?;
+        }
+        if let Some(timeout) = timeout {
+            if tokio::time::timeout(timeout, self.exited()).await.is_ok() {
+                return Ok(());
+            }
+            prepared.backend.signal(&ProcessRef::Init, Signal::KILL).await?;
+        }
+        self.exited().await;
+        Ok(())
+    }
+}
