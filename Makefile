@@ -8,11 +8,11 @@ CARGO := cargo
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 PREFIX ?= /usr/local
 
-.PHONY: all build packages test-packages casemate agent kernel busybox run test test-all lint bench fuzz install clean
+.PHONY: all build packages test-packages casemate docker-init agent kernel busybox run test test-all lint bench fuzz install clean
 
 all: build
 
-build: packages casemate agent kernel busybox
+build: packages casemate docker-init agent kernel busybox
 
 packages:
 	@scripts/install-packages.sh packages/build.txt packages/run.txt guest/kernel/packages.txt guest/busybox/packages.txt
@@ -28,10 +28,17 @@ casemate: packages
 	$(CARGO) rustc --release --locked -p casemate -- $(STATIC)
 	install -D $(CARGO_TARGET_DIR)/release/casemate $(CASEMATE)
 
-agent: casemate
+# A workspace of its own: see its Cargo.toml.
+INIT := --manifest-path crates/init/Cargo.toml --target-dir $(CARGO_TARGET_DIR)/init
+
+docker-init: packages
+	$(CARGO) build --release --locked $(INIT)
+	install -D $(CARGO_TARGET_DIR)/init/release/docker-init $(LIB)/docker-init
+
+agent: casemate docker-init
 	$(CARGO) rustc --release --locked -p casemate-agent -- $(STATIC)
 	mkdir -p $(LIB)
-	$(CASEMATE) initramfs $(CARGO_TARGET_DIR)/release/casemate-agent $(LIB)/initrd.img
+	$(CASEMATE) initramfs $(CARGO_TARGET_DIR)/release/casemate-agent $(LIB)/docker-init $(LIB)/initrd.img
 
 kernel: packages
 	mkdir -p $(LIB)
@@ -52,7 +59,9 @@ test: build test-packages
 
 lint: packages
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path crates/init/Cargo.toml --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked $(INIT) -- -D warnings
 
 SECONDS_PER_TARGET ?= 60
 
@@ -67,6 +76,7 @@ bench: build
 install: build
 	install -D $(CASEMATE) $(DESTDIR)$(PREFIX)/bin/casemate
 	install -d $(DESTDIR)$(PREFIX)/lib/casemate
+	install -m 0755 $(LIB)/docker-init $(DESTDIR)$(PREFIX)/lib/casemate/
 	install -m 0644 $(LIB)/vmlinux $(LIB)/initrd.img $(LIB)/busybox.tar $(DESTDIR)$(PREFIX)/lib/casemate/
 
 clean:

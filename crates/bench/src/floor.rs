@@ -40,7 +40,7 @@ impl Floor {
         let dir = tempfile::tempdir_in(casemate.scratch()).map_err(file("make a directory in", casemate.scratch()))?;
         let (init, initrd, socket) = (dir.path().join("init"), dir.path().join("initrd"), dir.path().join("channel"));
         std::fs::write(&init, INIT).map_err(file("write", &init))?;
-        casemate_vm::write_initramfs(&init, &initrd).map_err(BenchError::Initramfs)?;
+        casemate_vm::write_initramfs(&init, None, &initrd).map_err(BenchError::Initramfs)?;
         let listener = UnixListener::bind(&socket).map_err(file("bind", &socket))?;
         let machine = machine(dir.path(), casemate.kernel(), initrd)?;
         let arguments = bare(&machine, &socket)?;

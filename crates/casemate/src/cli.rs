@@ -112,9 +112,9 @@ pub(crate) enum Command {
     /// Keep one container (started by the engine)
     #[command(hide = true)]
     Keeper(KeeperArgs),
-    /// Write the guest's initramfs around an agent (used by the build)
+    /// Write the guest's initramfs around an agent and an init for containers (used by the build)
     #[command(hide = true)]
-    Initramfs { agent: PathBuf, out: PathBuf },
+    Initramfs { agent: PathBuf, docker_init: PathBuf, out: PathBuf },
 }
 
 #[derive(Debug, Args)]

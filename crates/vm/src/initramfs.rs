@@ -12,9 +12,9 @@ use casemate_model::{Classify, ErrorClass};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitramfsError {
-    #[error("cannot read the agent at {path}")]
-    Agent { path: PathBuf, source: io::Error },
-    #[error("the agent at {path} is too large for an initramfs")]
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is too large for an initramfs")]
     TooLarge { path: PathBuf },
     #[error("cannot write {path}")]
     Write { path: PathBuf, source: io::Error },
@@ -23,16 +23,20 @@ pub enum InitramfsError {
 impl Classify for InitramfsError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Agent { .. } => ErrorClass::Unavailable,
+            Self::Read { .. } => ErrorClass::Unavailable,
             Self::TooLarge { .. } | Self::Write { .. } => ErrorClass::Internal,
         }
     }
 }
 
-/// Writes the initramfs whose `/init` is `agent` to `out`, all or nothing.
-pub fn write_initramfs(agent: &Path, out: &Path) -> Result<(), InitramfsError> {
-    let init = fs::read(agent).map_err(|source| InitramfsError::Agent { path: agent.to_owned(), source })?;
-    let archive = archive(&init).ok_or_else(|| InitramfsError::TooLarge { path: agent.to_owned() })?;
+/// Writes the initramfs whose `/init` is `agent` to `out`, all or nothing. With
+/// a `reaper`, its `/docker-init` is that: the program that the agent puts
+/// before a container's command where that is asked for.
+pub fn write_initramfs(agent: &Path, reaper: Option<&Path>, out: &Path) -> Result<(), InitramfsError> {
+    let read = |path: &Path| fs::read(path).map_err(|source| InitramfsError::Read { path: path.to_owned(), source });
+    let (init, reaper) = (read(agent)?, reaper.map(read).transpose()?);
+    let archive =
+        archive(&init, reaper.as_deref()).ok_or_else(|| InitramfsError::TooLarge { path: agent.to_owned() })?;
     store(&archive, out).map_err(|source| InitramfsError::Write { path: out.to_owned(), source })
 }
 
@@ -65,10 +69,10 @@ struct Entry<'a> {
 }
 
 /// `None` if the content's length does not fit the format.
-fn archive(init: &[u8]) -> Option<Vec<u8>> {
+fn archive(init: &[u8], reaper: Option<&[u8]>) -> Option<Vec<u8>> {
     let entry = |name, mode, content| Entry { name, mode, device: (0, 0), content };
     let device = |name, device| Entry { name, mode: CHARACTER_DEVICE, device, content: b"" };
-    let entries = [
+    let mut entries = vec![
         entry("dev", DIRECTORY, b""),
         // The kernel opens `/dev/console` for the standard streams of `/init`,
         // before anything is mounted. The guest has no terminal to be its
@@ -79,8 +83,9 @@ fn archive(init: &[u8]) -> Option<Vec<u8>> {
         device("dev/kmsg", (1, 11)),
         device("dev/null", (1, 3)),
         entry("init", EXECUTABLE, init),
-        entry("TRAILER!!!", 0, b""),
     ];
+    entries.extend(reaper.map(|reaper| entry("docker-init", EXECUTABLE, reaper)));
+    entries.push(entry("TRAILER!!!", 0, b""));
     let mut archive = Vec::with_capacity(init.len() + 1024);
     for (index, entry) in entries.iter().enumerate() {
         append(&mut archive, u32::try_from(index).ok()? + 1, entry)?;
@@ -152,7 +157,8 @@ mod tests {
 
     #[test]
     fn the_archive_holds_the_agent_and_the_devices_it_starts_with() {
-        let archive = archive(b"\x7fELF!").unwrap();
+        let with_reaper = unpack(&archive(b"\x7fELF!", Some(b"reaps")).unwrap());
+        let archive = archive(b"\x7fELF!", None).unwrap();
         let entry = |name: &str, mode, device, content: &[u8]| Unpacked {
             name: name.to_owned(),
             mode,
@@ -167,6 +173,8 @@ mod tests {
             entry("init", 0o100_755, (0, 0), b"\x7fELF!"),
         ];
         assert_eq!(unpack(&archive), expected);
+        assert_eq!(with_reaper[..5], expected);
+        assert_eq!(with_reaper[5], entry("docker-init", 0o100_755, (0, 0), b"reaps"));
     }
 
     #[test]
@@ -175,10 +183,13 @@ mod tests {
         let (agent, out) = (directory.path().join("agent"), directory.path().join("out.cpio"));
         fs::write(&agent, b"#!agent").unwrap();
         fs::write(&out, b"old").unwrap();
-        write_initramfs(&agent, &out).unwrap();
-        assert_eq!(fs::read(&out).unwrap(), archive(b"#!agent").unwrap());
+        write_initramfs(&agent, None, &out).unwrap();
+        assert_eq!(fs::read(&out).unwrap(), archive(b"#!agent", None).unwrap());
         assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
-        assert!(matches!(write_initramfs(&directory.path().join("none"), &out), Err(InitramfsError::Agent { .. })));
+        assert!(matches!(
+            write_initramfs(&directory.path().join("none"), None, &out),
+            Err(InitramfsError::Read { .. })
+        ));
     }
 }

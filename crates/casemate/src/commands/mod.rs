@@ -36,8 +36,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Man { dir } => return man(&dir),
-        Command::Initramfs { agent, out } => {
-            casemate_vm::write_initramfs(&agent, &out)?;
+        Command::Initramfs { agent, docker_init, out } => {
+            casemate_vm::write_initramfs(&agent, Some(&docker_init), &out)?;
             return Ok(ExitCode::SUCCESS);
         }
         // What is wrong with the host is theirs to say, so they open no engine.

@@ -51,7 +51,7 @@ impl Bed {
             return Err("cannot build the test's init with rustc".to_owned());
         }
         let initrd = directory.path().join("initrd");
-        write_initramfs(&init, &initrd).map_err(|error| error.to_string())?;
+        write_initramfs(&init, None, &initrd).map_err(|error| error.to_string())?;
         let detected = Detected::on_this_host(AcceleratorChoice::Auto).map_err(|error| error.to_string())?;
         Ok(Self { qemu, kernel, initrd, accelerator: detected.accelerator, directory })
     }
