@@ -3,18 +3,23 @@
 mod attach;
 mod config;
 mod create;
+mod host_config;
 mod inspect;
 mod lifecycle;
 mod list;
 mod logs;
+mod resources;
+mod stats;
 mod wait;
 
 pub(crate) use attach::{attach, attach_websocket};
 pub(crate) use create::create;
-pub(crate) use inspect::{inspect, stats, top};
+pub(crate) use inspect::{inspect, top};
 pub(crate) use lifecycle::{kill, prune, remove, rename, resize, restart, size, start, stop};
 pub(crate) use list::{list, row};
 pub(crate) use logs::logs;
+pub(crate) use resources::{pause, unpause, update};
+pub(crate) use stats::stats;
 pub(crate) use wait::wait;
 
 /// Go's zero time, which Docker shows for what has not happened.

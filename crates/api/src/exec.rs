@@ -153,6 +153,6 @@ pub(crate) fn inspect(call: &Call, id: &str) -> Reply {
         "CanRemove": exit_code.is_some(),
         "ContainerID": exec.container.as_str(),
         "DetachKeys": request.detach_keys.as_deref().unwrap_or_default(),
-        "Pid": 0,
+        "Pid": exec.pid(),
     }))
 }

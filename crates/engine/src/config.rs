@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use casemate_image::ImageConfig;
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal, UserSpec};
 
+use casemate_record::HostRecord;
+
 use crate::daemon::{HealthCheck, RestartPolicy};
 use crate::error::CreateError;
 
 /// Docker's path for an image that has none (moby `system.DefaultPathEnv`).
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Docker's lower bound for `-m`.
-const LEAST_MEMORY: Bytes = Bytes::mib(6);
 
 /// A container as it was asked for; what is absent comes from the image.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +41,7 @@ pub struct CreateRequest {
     pub labels: BTreeMap<String, String>,
     pub restart: RestartPolicy,
     pub health: Option<HealthCheck>,
+    pub host: HostRecord,
 }
 
 /// The command line of a container's init.
@@ -65,7 +65,6 @@ pub struct ContainerConfig {
 
 impl ContainerConfig {
     pub(crate) fn new(request: &CreateRequest, image: &ImageConfig, short_id: &str) -> Result<Self, CreateError> {
-        check_limits(request)?;
         let hostname = request.hostname.clone().unwrap_or_else(|| short_id.to_owned());
         check_hostname(&hostname)?;
         let user = request.user.as_ref().or(image.user.as_ref()).map_or("", String::as_str);
@@ -128,21 +127,6 @@ fn environment(request: &CreateRequest, image: &ImageConfig, hostname: &str) -> 
         }
     }
     Ok(env)
-}
-
-fn check_limits(request: &CreateRequest) -> Result<(), CreateError> {
-    if let Some(memory) = request.memory
-        && memory < LEAST_MEMORY
-    {
-        return Err(CreateError::LittleMemory);
-    }
-    if let Some(cpus) = request.cpus {
-        let available = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        if cpus.0 < NanoCpus::ONE.0 / 100 || cpus.0 > available * NanoCpus::ONE.0 {
-            return Err(CreateError::Cpus { available });
-        }
-    }
-    Ok(())
 }
 
 /// What the kernel and `/etc/hosts` can hold: RFC 1123 labels, 64 bytes.
@@ -222,10 +206,6 @@ mod tests {
     fn bad_requests_are_refused_in_dockers_words() {
         let error = |request| config(request).unwrap_err().to_string();
         let base = CreateRequest::default;
-        let little = CreateRequest { memory: Some(Bytes::mib(5)), ..base() };
-        assert_eq!(error(little), "Minimum memory limit allowed is 6MB");
-        let many = CreateRequest { cpus: Some(NanoCpus(100_000 * NanoCpus::ONE.0)), ..base() };
-        assert!(error(many).starts_with("range of CPUs is from 0.01 to "));
         let relative = CreateRequest { working_dir: Some("x".into()), ..base() };
         assert!(error(relative).contains("is not an absolute path"));
         for name in ["", "-a", "a..b", "a b", "ä", &"x".repeat(65)] {

@@ -133,9 +133,14 @@ impl Engine {
 
     /// Gives it another name, which must be free.
     pub(crate) fn rename(&self, container: Container, name: ContainerName) -> Result<Container, RecordError> {
-        let record = ContainerRecord { name: name.to_string(), ..container.record };
+        let record = ContainerRecord { name: name.to_string(), ..container.record.clone() };
+        Ok(Container { name, ..self.rewrite(container, record)? })
+    }
+
+    /// Gives it another configuration.
+    pub(crate) fn rewrite(&self, container: Container, record: ContainerRecord) -> Result<Container, RecordError> {
         file::write(&container.paths.config(), &record, file::Durability::Synced)?;
-        Ok(Container { name, record, ..container })
+        Ok(Container { record, ..container })
     }
 
     /// Whether a container stands on this layer.

@@ -10,6 +10,7 @@ use rand::RngCore;
 use crate::config::{ContainerConfig, CreateRequest};
 use crate::daemon::HealthCheck;
 use crate::error::{CreateError, FindError};
+use crate::options::Options;
 use crate::{Engine, lock, names};
 
 impl Engine {
@@ -64,7 +65,6 @@ impl Engine {
         let config = ContainerConfig::new(request, &image.config, id.short())?;
 
         let paths = self.layout.container(&id);
-        lock::make_private_dir(&paths.dir).map_err(|source| CreateError::Dir { path: paths.dir.clone(), source })?;
         let record = ContainerRecord {
             version: ContainerRecord::VERSION,
             id: id.to_string(),
@@ -97,7 +97,10 @@ impl Engine {
                 retries: request.restart.retries(),
             },
             health: request.health.as_ref().map(health_record),
+            host: request.host.clone(),
         };
+        Options::of(&record, request.isolation.unwrap_or(self.settings.isolation)).map_err(CreateError::Option)?;
+        lock::make_private_dir(&paths.dir).map_err(|source| CreateError::Dir { path: paths.dir.clone(), source })?;
         // A container that goes with its end need not survive a power failure.
         let durability = if request.auto_remove { file::Durability::Ordered } else { file::Durability::Synced };
         if let Err(error) = file::write(&paths.config(), &record, durability) {

@@ -12,6 +12,7 @@ mod exec;
 mod health;
 mod lifecycle;
 mod logs;
+mod resources;
 mod restart;
 mod watch;
 
@@ -28,6 +29,7 @@ pub use events::{Event, Events, Subject};
 pub use exec::{Exec, ExecRequest, ExecState};
 pub use health::{HealthCheck, HealthReport, HealthStatus, Probe};
 pub use logs::{LogItem, LogRequest};
+pub use resources::UpdateRequest;
 pub use restart::{InvalidRestartPolicy, RestartPolicy};
 
 use crate::error::{CreateError, FindError, OpenError};

@@ -8,6 +8,8 @@ use casemate_image as image;
 use casemate_model::{Classify, ErrorClass, Failure, InvalidName, InvalidUser, UnknownSignal};
 use casemate_record::file::RecordError;
 
+use crate::options::InvalidOption;
+
 /// The engine's directories cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -108,10 +110,8 @@ pub enum CreateError {
     User(InvalidUser),
     #[error(transparent)]
     Signal(UnknownSignal),
-    #[error("Minimum memory limit allowed is 6MB")]
-    LittleMemory,
-    #[error("range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available")]
-    Cpus { available: u64 },
+    #[error(transparent)]
+    Option(InvalidOption),
     #[error(transparent)]
     Find(FindError),
     #[error("cannot lock {path}")]
@@ -140,8 +140,7 @@ impl Classify for CreateError {
             | Self::Hostname { .. }
             | Self::User(_)
             | Self::Signal(_)
-            | Self::LittleMemory
-            | Self::Cpus { .. } => ErrorClass::InvalidArgument,
+            | Self::Option(_) => ErrorClass::InvalidArgument,
         }
     }
 
@@ -173,6 +172,10 @@ pub enum StartError {
     Profile(#[source] casemate_seccomp::ProfileError),
     #[error("cannot compile the seccomp profile")]
     Seccomp(#[source] casemate_seccomp::CompileError),
+    #[error("cannot tell which limits the kernel knows")]
+    Cgroup(#[source] casemate_launch::CgroupError),
+    #[error("an option of the container's is not valid any more")]
+    Option(#[source] InvalidOption),
     #[error("cannot tell the kernel's version")]
     Kernel(#[source] casemate_seccomp::ParseKernelVersionError),
     #[error("container {id} is already running")]
@@ -196,6 +199,8 @@ impl Classify for StartError {
             Self::Removing { .. } => ErrorClass::Conflict,
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::Stop(error) => error.class(),
+            Self::Option(_) => ErrorClass::InvalidArgument,
+            Self::Cgroup(error) => error.class(),
             Self::Spawn { .. } | Self::Prepare { .. } | Self::Profile(_) | Self::Seccomp(_) | Self::Kernel(_) => {
                 ErrorClass::Internal
             }
@@ -323,5 +328,50 @@ pub enum ExecError {
 impl Classify for ExecError {
     fn class(&self) -> ErrorClass {
         self.classified()
+    }
+}
+
+/// In Docker's words (moby `daemon/pause.go`, `unpause.go`).
+#[derive(Debug, thiserror::Error)]
+pub enum PauseError {
+    #[error("container {id} is not running")]
+    NotRunning { id: String },
+    #[error("container {id} is already paused")]
+    AlreadyPaused { id: String },
+    #[error("container {id} is not paused")]
+    NotPaused { id: String },
+    #[error(transparent)]
+    Refused(Failure),
+}
+
+impl Classify for PauseError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotRunning { .. } | Self::AlreadyPaused { .. } | Self::NotPaused { .. } => ErrorClass::Conflict,
+            Self::Refused(failure) => failure.class,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    #[error(transparent)]
+    Option(InvalidOption),
+    #[error("Restart policy cannot be updated because AutoRemove is enabled for the container")]
+    AutoRemove,
+    #[error("cannot update container")]
+    Refused(#[source] Failure),
+    #[error("cannot keep the container's new limits")]
+    Record(#[source] RecordError),
+}
+
+impl Classify for UpdateError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Option(_) => ErrorClass::InvalidArgument,
+            Self::AutoRemove => ErrorClass::Conflict,
+            Self::Refused(failure) => failure.class,
+            Self::Record(error) => error.class(),
+        }
     }
 }

@@ -21,8 +21,10 @@ mod host;
 mod keeper;
 mod lock;
 mod names;
+mod options;
 mod reconcile;
 mod remove;
+mod request;
 mod seccomp;
 mod start;
 
@@ -35,9 +37,13 @@ use casemate_record::Layout;
 pub use config::{Command, ContainerConfig, CreateRequest};
 pub use container::Container;
 pub use daemon::Daemon;
-pub use error::{CreateError, EngineError, ExecError, FindError, OpenError, RemoveError, RenameError, StartError};
+pub use error::{
+    CreateError, EngineError, ExecError, FindError, OpenError, PauseError, RemoveError, RenameError, StartError,
+    UpdateError,
+};
 pub use host::{HostProcess, HostRole};
 pub use keeper::KeeperHandle;
+pub use options::InvalidOption;
 pub use start::Readied;
 
 /// Where an engine lives and what it starts things with.

@@ -40,6 +40,13 @@ pub(crate) fn docker_default(root: &Path, capabilities: Capabilities) -> Result<
     Ok(program)
 }
 
+/// The program for a profile of the user's.
+pub(crate) fn given(json: &str, capabilities: Capabilities) -> Result<Seccomp, StartError> {
+    let kernel = KernelVersion::of_this_host().map_err(StartError::Kernel)?;
+    let profile = Profile::parse(json).map_err(StartError::Profile)?;
+    profile.compile(capabilities, kernel).map_err(StartError::Seccomp)
+}
+
 /// Whole or not at all: another command may read it at any moment.
 fn keep(path: &Path, program: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(std::process::id().to_string());

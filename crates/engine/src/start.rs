@@ -8,10 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use casemate_model::{
-    Bytes, Capabilities, Container as Launchable, EtcFiles, Isolation, Limits, MASKED_PATHS, Namespaces, NanoCpus,
-    Process, READONLY_PATHS, TerminalSize,
-};
+use casemate_model::{Bytes, Isolation, TerminalSize};
 use casemate_wire::{Client, Create, HostPlace, Place, VmPlace};
 
 use crate::container::Container;
@@ -100,78 +97,13 @@ impl Engine {
         command.spawn().map(drop).map_err(failed)
     }
 
-    fn create_request(&self, container: &Container, terminal: Option<TerminalSize>) -> Result<Create, StartError> {
-        let record = &container.record;
-        let process = self.process(container, record.args.clone(), record.tty.then(|| terminal.unwrap_or(NO_SIZE)))?;
-        let hostname = record.hostname.clone();
-        Ok(Create {
-            container: Launchable {
-                id: container.id.clone(),
-                init: Process { stdin: record.open_stdin, ..process },
-                stdin_once: record.stdin_once,
-                read_only: record.read_only,
-                ephemeral: record.auto_remove,
-                etc: EtcFiles {
-                    hosts: hosts(&hostname),
-                    hostname: format!("{hostname}\n"),
-                    resolv_conf: String::new(),
-                },
-                hostname,
-                domainname: String::new(),
-                reaper: false,
-                limits: Limits {
-                    memory: record.memory.map(Bytes),
-                    cpu_quota: record.nano_cpus.map(|n| NanoCpus(n).into()),
-                    ..Limits::default()
-                },
-                shm_size: None,
-                tmpfs: Vec::new(),
-                sysctls: Vec::new(),
-                namespaces: Namespaces::default(),
-                privileged: false,
-                devices: Vec::new(),
-                device_rules: Vec::new(),
-                masked_paths: MASKED_PATHS.map(String::from).to_vec(),
-                readonly_paths: READONLY_PATHS.map(String::from).to_vec(),
-            },
-            place: self.place(container)?,
-        })
-    }
-
-    /// A process as Docker runs it in a container that asked for nothing
-    /// special: its init, or the ground for an exec.
-    pub fn process(
-        &self,
-        container: &Container,
-        args: Vec<String>,
-        terminal: Option<TerminalSize>,
-    ) -> Result<Process, StartError> {
-        let record = &container.record;
-        let capabilities = Capabilities::DOCKER_DEFAULT;
-        let seccomp = crate::seccomp::docker_default(self.layout.root(), capabilities)?;
-        Ok(Process {
-            args,
-            env: record.env.clone(),
-            cwd: record.cwd.clone(),
-            user: record.user.parse().unwrap_or_default(),
-            additional_groups: Vec::new(),
-            terminal,
-            stdin: false,
-            capabilities,
-            no_new_privileges: false,
-            seccomp: Some(seccomp),
-            rlimits: Vec::new(),
-            oom_score_adj: 0,
-        })
-    }
-
-    fn place(&self, container: &Container) -> Result<Place, StartError> {
+    pub(crate) fn place(&self, container: &Container) -> Result<Place, StartError> {
         match container.isolation {
             Isolation::Process => Ok(Place::Host(HostPlace {
                 lowers: container.layers.iter().rev().map(|layer| self.images.layer_dir(layer)).collect(),
                 upper: container.paths.upper(),
                 work: container.paths.work(),
-                reaper: None,
+                reaper: container.record.host.init.then(|| self.asset("docker-init")).transpose()?,
             })),
             Isolation::Hyperv => {
                 let layers = container
@@ -223,21 +155,4 @@ impl Engine {
         fs::write(&file, free.to_string()).map_err(failed(&file))?;
         Ok(free)
     }
-}
-
-/// Until the first resize says better, as in Docker.
-const NO_SIZE: TerminalSize = TerminalSize { rows: 0, columns: 0 };
-
-/// Docker's `/etc/hosts` for a container without a network: loopback and its
-/// own name.
-fn hosts(hostname: &str) -> String {
-    format!(
-        "127.0.0.1\tlocalhost\n\
-         ::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::\tip6-localnet\n\
-         ff00::\tip6-mcastprefix\n\
-         ff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n\
-         127.0.0.1\t{hostname}\n"
-    )
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::file::{VERSION, Versioned};
+use crate::host::HostRecord;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerRecord {
@@ -39,6 +40,8 @@ pub struct ContainerRecord {
     pub restart: RestartPolicyRecord,
     #[serde(default)]
     pub health: Option<HealthRecord>,
+    #[serde(default)]
+    pub host: HostRecord,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

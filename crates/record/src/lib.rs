@@ -7,12 +7,14 @@
 
 mod container;
 pub mod file;
+mod host;
 mod layout;
 pub mod log;
 mod restart;
 mod state;
 
 pub use container::{ContainerRecord, HealthRecord, ImageRecord, RestartPolicyRecord};
+pub use host::{DeviceRecord, HostRecord, LimitsRecord, LogRecord, UlimitRecord};
 pub use layout::{ContainerPaths, Layout};
 pub use restart::RestartRecord;
 pub use state::{EndRecord, SpanRecord, StateRecord, VmRecord};

@@ -1,4 +1,4 @@
-//! `Config` and `HostConfig` of a container, as `inspect` shows them.
+//! `Config` of a container, as `inspect` shows it.
 
 use casemate_engine::Container;
 use casemate_record::HealthRecord;
@@ -23,7 +23,7 @@ pub(super) fn config(container: &Container) -> Value {
     let list = |words: &[String]| if words.is_empty() { Value::Null } else { json!(words) };
     let mut config = json!({
         "Hostname": record.hostname,
-        "Domainname": "",
+        "Domainname": record.host.domainname,
         "User": record.user,
         "AttachStdin": record.stdin_once,
         "AttachStdout": true,
@@ -52,24 +52,4 @@ pub(super) fn config(container: &Container) -> Value {
         });
     }
     config
-}
-
-pub(super) fn host_config(container: &Container) -> Value {
-    let record = &container.record;
-    let policy = container.restart_policy();
-    json!({
-        "Binds": null,
-        "ContainerIDFile": "",
-        "LogConfig": { "Type": "json-file", "Config": {} },
-        "NetworkMode": NETWORK_MODE,
-        "PortBindings": {},
-        "RestartPolicy": { "Name": policy.name(), "MaximumRetryCount": policy.retries() },
-        "AutoRemove": record.auto_remove,
-        "Isolation": container.isolation.as_str(),
-        "Memory": record.memory.unwrap_or(0),
-        "NanoCpus": record.nano_cpus.unwrap_or(0),
-        "ReadonlyRootfs": record.read_only,
-        "MaskedPaths": casemate_model::MASKED_PATHS,
-        "ReadonlyPaths": casemate_model::READONLY_PATHS,
-    })
 }

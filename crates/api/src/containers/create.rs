@@ -8,8 +8,9 @@ use casemate_engine::daemon::{HealthCheck, RestartPolicy};
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus};
 use hyper::StatusCode;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::host_config::{HostConfig, Restart};
 use crate::error::ApiError;
 use crate::reply::{self, Reply};
 use crate::request::Call;
@@ -19,6 +20,7 @@ use crate::request::Call;
 #[serde(default, rename_all = "PascalCase")]
 struct Body {
     hostname: Option<String>,
+    domainname: Option<String>,
     user: Option<String>,
     tty: Option<bool>,
     open_stdin: Option<bool>,
@@ -33,6 +35,7 @@ struct Body {
     stop_timeout: Option<i64>,
     healthcheck: Option<Health>,
     host_config: Option<HostConfig>,
+    volumes: Option<BTreeMap<String, Value>>,
 }
 
 /// A list of words, or one.
@@ -63,24 +66,6 @@ struct Health {
     retries: Option<i64>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct HostConfig {
-    isolation: Option<String>,
-    auto_remove: Option<bool>,
-    readonly_rootfs: Option<bool>,
-    memory: Option<i64>,
-    nano_cpus: Option<i64>,
-    restart_policy: Option<Restart>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Restart {
-    name: Option<String>,
-    maximum_retry_count: Option<i64>,
-}
-
 pub(crate) async fn create(mut call: Call) -> Reply {
     // Read first: a client that is still writing would not see the answer.
     let body: Body = call.json().await?;
@@ -96,6 +81,7 @@ pub(crate) async fn create(mut call: Call) -> Reply {
 fn request(name: Option<ContainerName>, body: Body) -> Result<CreateRequest, ApiError> {
     let Body {
         hostname,
+        domainname,
         user,
         tty,
         open_stdin,
@@ -110,16 +96,19 @@ fn request(name: Option<ContainerName>, body: Body) -> Result<CreateRequest, Api
         stop_timeout,
         healthcheck,
         host_config,
+        volumes,
     } = body;
-    let HostConfig { isolation, auto_remove, readonly_rootfs, memory, nano_cpus, restart_policy } =
-        host_config.unwrap_or_default();
+    if volumes.is_some_and(|volumes| !volumes.is_empty()) {
+        return Err(ApiError::not_implemented("volumes (-v PATH) are not supported yet"));
+    }
+    let mut host = host_config.unwrap_or_default();
     let bad = |error: &dyn std::error::Error| ApiError::bad_request(error.to_string());
     let text = |value: Option<String>| value.filter(|text| !text.is_empty());
-    let isolation = Isolation::parse_or_default(isolation.as_deref().unwrap_or_default()).map_err(|e| bad(&e))?;
-    let Restart { name: policy, maximum_retry_count } = restart_policy.unwrap_or_default();
+    let isolation = Isolation::parse_or_default(host.isolation.as_deref().unwrap_or_default()).map_err(|e| bad(&e))?;
+    let Restart { name: policy, maximum_retry_count } = host.restart_policy.take().unwrap_or_default();
     let restart = RestartPolicy::new(policy.as_deref().unwrap_or_default(), maximum_retry_count.unwrap_or(0))
         .map_err(|e| bad(&e))?;
-    let auto_remove = auto_remove.unwrap_or(false);
+    let auto_remove = host.auto_remove.unwrap_or(false);
     if auto_remove && restart != RestartPolicy::No {
         return Err(ApiError::bad_request("can't create 'AutoRemove' container with restart policy"));
     }
@@ -136,10 +125,10 @@ fn request(name: Option<ContainerName>, body: Body) -> Result<CreateRequest, Api
         tty: tty.unwrap_or(false),
         open_stdin: open_stdin.unwrap_or(false),
         stdin_once: stdin_once.unwrap_or(false),
-        read_only: readonly_rootfs.unwrap_or(false),
+        read_only: host.readonly_rootfs.unwrap_or(false),
         auto_remove,
-        memory: amount("memory", memory)?.map(Bytes),
-        cpus: amount("CPUs", nano_cpus)?.map(NanoCpus),
+        memory: amount("memory", host.resources.memory)?.map(Bytes),
+        cpus: amount("CPUs", host.resources.nano_cpus)?.map(NanoCpus),
         stop_signal: text(stop_signal)
             .map(|signal| signal.parse().map_err(|_| ApiError::bad_request(format!("Invalid signal: {signal}"))))
             .transpose()?,
@@ -147,11 +136,12 @@ fn request(name: Option<ContainerName>, body: Body) -> Result<CreateRequest, Api
         labels: labels.unwrap_or_default(),
         restart,
         health: healthcheck.map(health).transpose()?,
+        host: host.record(domainname.unwrap_or_default())?,
     })
 }
 
 /// Zero is none.
-fn amount(what: &str, value: Option<i64>) -> Result<Option<u64>, ApiError> {
+pub(super) fn amount(what: &str, value: Option<i64>) -> Result<Option<u64>, ApiError> {
     match value.unwrap_or(0) {
         0 => Ok(None),
         value => match u64::try_from(value) {

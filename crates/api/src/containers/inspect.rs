@@ -1,4 +1,4 @@
-//! `GET /containers/{id}/json`, `top` and `stats`.
+//! `GET /containers/{id}/json` and `top`.
 
 use std::rc::Rc;
 
@@ -7,7 +7,8 @@ use casemate_engine::daemon::{Entry, HealthReport, Status};
 use serde_json::{Value, json};
 
 use super::NEVER;
-use super::config::{config, host_config, networks};
+use super::config::{config, networks};
+use super::host_config::host_config;
 use crate::error::ApiError;
 use crate::reply::{self, Reply};
 use crate::request::Call;
@@ -158,8 +159,4 @@ fn start_time(started: i64, now: i64) -> String {
     };
     let format = if now - started < 86_400 { "%H:%M" } else { "%b%d" };
     time.strftime(format).to_string()
-}
-
-pub(crate) async fn stats(_: &Call, _: &str) -> Reply {
-    Err(ApiError::not_implemented("statistics are not there yet"))
 }

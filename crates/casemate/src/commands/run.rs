@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use casemate_engine::daemon::RestartPolicy;
 use casemate_engine::{CreateRequest, Engine};
 use casemate_model::{Exited, Failure, ProcessRef};
+use casemate_record::HostRecord;
 
 use crate::attach::{Attachment, Detached};
 use crate::cli::{OrDefault, RunArgs};
@@ -89,6 +90,7 @@ fn request(args: RunArgs) -> CreateRequest {
         labels: BTreeMap::new(),
         restart: RestartPolicy::No,
         health: None,
+        host: HostRecord::default(),
     }
 }
 

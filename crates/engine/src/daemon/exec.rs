@@ -1,9 +1,11 @@
 //! Further processes in a container that runs: made first, started once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use casemate_model::{Classify, ContainerId, ErrorClass, ExecId, Failure, Process, ProcessRef, TerminalSize, UserSpec};
+use casemate_model::{
+    Capabilities, Classify, ContainerId, ErrorClass, ExecId, Failure, Process, ProcessRef, TerminalSize, UserSpec,
+};
 use casemate_wire::Client;
 use rand::RngCore;
 
@@ -49,6 +51,8 @@ pub struct Exec {
     pub container: ContainerId,
     pub request: ExecRequest,
     state: RefCell<ExecState>,
+    /// On the kernel that runs the container; 0 before it runs.
+    pid: Cell<u32>,
     /// Where it runs and by which name its keeper knows it.
     running: RefCell<Option<(Client, ProcessRef)>>,
 }
@@ -56,6 +60,10 @@ pub struct Exec {
 impl Exec {
     pub fn state(&self) -> ExecState {
         self.state.borrow().clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid.get()
     }
 
     pub fn is_running(&self) -> bool {
@@ -82,6 +90,7 @@ impl Daemon {
             container: entry.id.clone(),
             request,
             state: RefCell::new(ExecState::Created),
+            pid: Cell::new(0),
             running: RefCell::default(),
         });
         let mut execs = self.execs.borrow_mut();
@@ -125,7 +134,9 @@ impl Daemon {
         exec.state.replace(ExecState::Running);
         self.note_exec(&entry, exec, "exec_start", true);
         let started = async {
-            let process = ProcessRef::Exec(client.exec(&process).await?.id);
+            let casemate_wire::ExecStarted { id, pid } = client.exec(&process).await?;
+            exec.pid.set(pid);
+            let process = ProcessRef::Exec(id);
             Ok((Streams::open(client.clone(), process.clone(), exec.request.tty).await?, process))
         };
         let (streams, process) = match started.await {
@@ -158,6 +169,10 @@ impl Daemon {
         let terminal = request.tty.then(|| size.unwrap_or(TerminalSize { rows: 0, columns: 0 }));
         let made = self.engine.process(&container, request.command.clone(), terminal);
         let mut process = made.map_err(|error| ExecError::Refused(Failure::from_error(&error)))?;
+        if request.privileged {
+            process.capabilities = Capabilities::ALL;
+            process.seccomp = None;
+        }
         process.stdin = request.attach_stdin;
         if request.tty && !request.env.iter().any(|entry| entry.starts_with("TERM=")) {
             process.env.push("TERM=xterm".to_owned());
@@ -217,11 +232,6 @@ impl Entry {
     pub async fn processes(&self) -> Result<Vec<casemate_wire::ContainerProcess>, Failure> {
         let client = self.client().ok_or_else(|| not_running(self))?;
         Ok(client.processes().await?)
-    }
-
-    pub async fn stats(&self) -> Result<casemate_wire::Stats, Failure> {
-        let client = self.client().ok_or_else(|| not_running(self))?;
-        Ok(client.stats().await?)
     }
 
     pub async fn resize(&self, size: TerminalSize) -> Result<(), Failure> {

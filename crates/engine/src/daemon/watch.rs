@@ -56,7 +56,7 @@ impl Daemon {
     /// The container runs and this is its keeper.
     pub(super) fn up(self: &Rc<Self>, entry: &Rc<Entry>, client: Client) {
         entry.phase.replace(Phase::Up(client.clone()));
-        entry.set_status(Status::Running);
+        entry.set_status(if entry.container().state.paused { Status::Paused } else { Status::Running });
         tokio::task::spawn_local(Rc::clone(self).see_through(Rc::clone(entry), client));
     }
 
