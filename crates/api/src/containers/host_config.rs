@@ -183,7 +183,8 @@ impl HostConfig {
             Some(other) if other.starts_with("container:") => {
                 Err(not_yet("containers in another's network (--network container:…)"))
             }
-            Some(other) => Err(ApiError::not_found(format!("network {other} not found"))),
+            // Not a 404: clients take that for a missing image.
+            Some(other) => Err(ApiError::bad_request(format!("network {other} not found"))),
         }
     }
 
