@@ -21,7 +21,7 @@ use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use crate::accelerator::{self, Accelerator, KVM_DEVICE};
-use crate::sys::{self, Mount, Restrictions};
+use crate::sys::{self, Cgroups, Mount, Restrictions};
 
 /// Who the VM process is on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,17 +207,26 @@ fn own_prefix(qemu: &Path) -> Option<&Path> {
     (prefix != Path::new("/usr") && prefix != Path::new("/")).then_some(prefix)
 }
 
-/// Opens the file through which a process joins each cgroup.
-pub(crate) fn open_cgroups(jail: &Jail) -> Result<Vec<OwnedFd>, JailError> {
-    let open = |directory: &PathBuf| {
-        let path = directory.join("cgroup.procs");
-        match fs::File::options().write(true).open(&path) {
-            Ok(file) => Ok(file.into()),
-            Err(source) => Err(JailError::Cgroup { path, source }),
+/// Opens the way into each cgroup.
+pub(crate) fn open_cgroups(jail: &Jail) -> Result<Cgroups, JailError> {
+    let mut cgroups = Cgroups { unified: None, procs: Vec::new() };
+    for directory in &jail.cgroups {
+        let failed = |path: &Path, source| JailError::Cgroup { path: path.to_owned(), source };
+        let opened = fs::File::open(directory).map_err(|source| failed(directory, source))?;
+        let kind = rustix::fs::fstatfs(&opened).map_err(|errno| failed(directory, errno.into()))?.f_type;
+        if u64::try_from(kind) == Ok(CGROUP2_MAGIC) {
+            cgroups.unified = Some(opened.into());
+        } else {
+            let path = directory.join("cgroup.procs");
+            let procs = fs::File::options().write(true).open(&path).map_err(|source| failed(&path, source))?;
+            cgroups.procs.push(procs.into());
         }
-    };
-    jail.cgroups.iter().map(open).collect()
+    }
+    Ok(cgroups)
 }
+
+/// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
 fn relative(path: &Path) -> io::Result<CString> {
     let bytes = path.strip_prefix("/").unwrap_or(path).as_os_str().as_bytes();

@@ -8,7 +8,7 @@ mod mount;
 mod tsc;
 
 pub use child::SetupStep;
-pub(crate) use child::{Failure, Mount, Plan, start};
+pub(crate) use child::{Cgroups, Failure, Mount, Plan, start};
 pub(crate) use kvm::{KvmFailure, run_in_kvm};
 pub(crate) use mount::{Restrictions, restrict};
 pub(crate) use tsc::read_tsc;

@@ -422,13 +422,15 @@ fn the_process_can_open_kvm_and_nobody_elses_device(bed: &Bed) {
     assert_eq!(device.rdev(), fs::metadata("/dev/kvm").unwrap().rdev());
 }
 
-/// The version 2 hierarchy, whichever way the host has it.
-fn cgroup_root() -> Option<PathBuf> {
-    mounts()
-        .lines()
-        .find(|line| line.contains(" - cgroup2 "))
-        .and_then(|line| line.split(' ').nth(4))
-        .map(PathBuf::from)
+/// One hierarchy of each version that the host has.
+fn cgroup_roots() -> Vec<PathBuf> {
+    let mounts = mounts();
+    let root = |kind: &str, words: &str| {
+        let line = mounts.lines().find(|line| line.contains(kind) && line.contains(words))?;
+        line.split(' ').nth(4).map(PathBuf::from)
+    };
+    // Of version 1 one that takes a process without further ado.
+    [root(" - cgroup2 ", ""), root(" - cgroup ", ",pids")].into_iter().flatten().collect()
 }
 
 struct RemoveOnDrop<'a>(&'a Path);
@@ -441,23 +443,30 @@ impl Drop for RemoveOnDrop<'_> {
 }
 
 fn the_process_is_in_its_cgroup_and_kill_leaves_nothing(bed: &Bed) {
-    let Some(root) = cgroup_root() else { return println!("skipped: no cgroup v2 hierarchy") };
-    let cgroup = root.join(format!("casemate-vm-test-{}", std::process::id()));
-    fs::create_dir(&cgroup).unwrap();
+    let cgroups: Vec<PathBuf> =
+        cgroup_roots().iter().map(|root| root.join(format!("casemate-vm-test-{}", std::process::id()))).collect();
+    if cgroups.is_empty() {
+        return println!("skipped: no cgroup hierarchy");
+    }
+    cgroups.iter().for_each(|cgroup| fs::create_dir(cgroup).unwrap());
     // Dropped after the VM, whatever fails before.
-    let remove = RemoveOnDrop(&cgroup);
+    let remove: Vec<RemoveOnDrop<'_>> = cgroups.iter().map(|cgroup| RemoveOnDrop(cgroup)).collect();
     let mut jail = bed.jail();
-    jail.cgroups.push(cgroup.clone());
-    let guest = bed.boot_in(bed.simple_machine(), &jail);
-    let pid = guest.vm.pid();
-    // KVM adds a kernel thread of its own.
-    let members = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
-    assert!(members.lines().any(|member| member == pid.to_string()), "{members}");
+    jail.cgroups.clone_from(&cgroups);
+    // Before the guest has said a word: it is where it belongs when it is there.
+    let running = spawn(&bed.qemu, bed.simple_machine(), &jail).unwrap();
+    let pid = running.vm.pid();
+    for cgroup in &cgroups {
+        // KVM adds a kernel thread of its own.
+        let members = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap();
+        assert!(members.lines().any(|member| member == pid.to_string()), "{}: {members}", cgroup.display());
+    }
+    let guest = Guest::new(running);
     guest.vm.kill().unwrap();
     let (ended, _) = guest.end();
     assert_eq!(ended.end, End::Signal(9));
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
-    fs::remove_dir(&cgroup).unwrap();
+    cgroups.iter().for_each(|cgroup| fs::remove_dir(cgroup).unwrap());
     drop(remove);
 
     // Dropped is as good as killed.

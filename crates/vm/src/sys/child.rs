@@ -8,8 +8,8 @@
 //!
 //! ```text
 //! parent                          child (new namespaces, all signals blocked)
-//! clone3 ───────────────────────▶ cgroups, root, descriptors, limits, user,
-//!   │                             capabilities, death signal
+//! clone3 ───────────────────────▶ root, descriptors, limits, user,
+//! puts it into its cgroups        capabilities, death signal
 //!   │◀── end of file ──────────── exec           (the pipe closes on exec)
 //!   │◀── step and errno ───────── exit 127       (a step failed)
 //! ```
@@ -33,11 +33,12 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
-/// What the child does, in this order.
+/// What is done to the child, beside it or by it, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SetupStep {
     JoinCgroups,
+    EnterNamespace,
     NameHost,
     PrivateMounts,
     AttachRoot,
@@ -57,8 +58,9 @@ pub enum SetupStep {
 }
 
 impl SetupStep {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::JoinCgroups,
+        Self::EnterNamespace,
         Self::NameHost,
         Self::PrivateMounts,
         Self::AttachRoot,
@@ -82,6 +84,7 @@ impl fmt::Display for SetupStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::JoinCgroups => "join its cgroups",
+            Self::EnterNamespace => "enter a namespace of cgroups",
             Self::NameHost => "name its host",
             Self::PrivateMounts => "separate its mounts",
             Self::AttachRoot => "mount its root",
@@ -110,11 +113,19 @@ pub(crate) struct Mount {
     pub(crate) target: CString,
 }
 
+/// The ways into the cgroups that the child is to be in.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    /// The directory of one of version 2: the child is born there.
+    pub(crate) unified: Option<OwnedFd>,
+    /// `cgroup.procs` of each one of version 1, open for writing.
+    pub(crate) procs: Vec<OwnedFd>,
+}
+
 /// All the child needs, made before it exists.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// `cgroup.procs` of each cgroup to join, open for writing.
-    pub(crate) cgroups: Vec<OwnedFd>,
+    pub(crate) cgroups: Cgroups,
     /// The detached root file system, with every mount point in place.
     pub(crate) root: OwnedFd,
     pub(crate) mounts: Vec<Mount>,
@@ -156,27 +167,42 @@ const FIRST_INHERITED: RawFd = 3;
 const NAMESPACES: c_int =
     libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
-/// Starts the process and waits until it executes its program.
-pub(crate) fn start(plan: Plan) -> Result<Started, Failure> {
+/// Starts the process and waits until it executes its program in its cgroups.
+pub(crate) fn start(mut plan: Plan) -> Result<Started, Failure> {
     let (status_read, status_write) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| Failure::Clone(e.into()))?;
+    let procs = std::mem::take(&mut plan.cgroups.procs);
     let plan = Prepared::new(plan, status_write).map_err(Failure::Clone)?;
     let (pid, pidfd) = plan.clone_child().map_err(Failure::Clone)?;
     drop(plan);
+    let joined = join(&procs, pid);
 
     let mut record = Vec::new();
     // The other end is held by the child alone, and closes when it executes or ends.
     let read = File::from(status_read).take(RECORD as u64).read_to_end(&mut record);
-    match (read, record.as_slice()) {
+    match (read, record.as_slice(), joined) {
         // Executed, or ended by force before: the handle tells which.
-        (Ok(_), []) => Ok(Started { pid, pidfd }),
-        (Ok(_), [step, errno @ ..]) if errno.len() == RECORD - 1 => {
+        (Ok(_), [], Ok(())) => Ok(Started { pid, pidfd }),
+        (Ok(_), [], Err(errno)) => reap(pidfd, Failure::Setup { step: SetupStep::JoinCgroups, source: errno.into() }),
+        // One that has ended cannot be moved: why it did says more.
+        (Ok(_), [step, errno @ ..], _) if errno.len() == RECORD - 1 => {
             let step = SetupStep::ALL.get(usize::from(*step)).copied().unwrap_or(SetupStep::Execute);
             let errno = i32::from_le_bytes(errno.try_into().unwrap_or_default());
             reap(pidfd, Failure::Setup { step, source: io::Error::from_raw_os_error(errno) })
         }
         _ => reap(pidfd, Failure::Vanished),
     }
+}
+
+/// Moves the child into its cgroups of version 1.
+///
+/// The kernel lets all of the host's processes pass a barrier for that, which
+/// takes some 15 ms. Done from here, the child sets itself up and QEMU loads its
+/// libraries meanwhile; nothing of the container's is in the guest before
+/// [`start`] has returned.
+fn join(procs: &[OwnedFd], pid: u32) -> Result<(), Errno> {
+    let pid = pid.to_string();
+    procs.iter().try_for_each(|procs| rustix::io::write(procs, pid.as_bytes()).map(drop))
 }
 
 /// Ends and collects a child that did not get as far as its program.
@@ -217,6 +243,7 @@ impl Prepared {
         for fd in &mut plan.inherited {
             *fd = lift(fd)?;
         }
+        plan.cgroups.unified = plan.cgroups.unified.as_ref().map(lift).transpose()?;
         let status = lift(&status)?;
         let parent = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())?;
         let parent = lift(&parent)?;
@@ -233,6 +260,10 @@ impl Prepared {
         request.flags = (NAMESPACES as u64) | (libc::CLONE_PIDFD as u64) | CLONE_CLEAR_SIGHAND;
         request.pidfd = (&raw mut pidfd) as u64;
         request.exit_signal = libc::SIGCHLD as u64;
+        if let Some(directory) = &self.plan.cgroups.unified {
+            request.flags |= CLONE_INTO_CGROUP;
+            request.cgroup = u64::from(directory.as_raw_fd().unsigned_abs());
+        }
 
         // Handlers of this process must not run in the child before they are
         // cleared, nor a signal to the group end it half-way without a record.
@@ -266,6 +297,7 @@ impl Prepared {
 
 /// From the kernel's `linux/sched.h`; all handlers become the default action.
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 enum Never {}
 
@@ -274,14 +306,11 @@ fn run(prepared: &Prepared, blocked: &BlockedSignals) -> Result<Never, (SetupSte
     let plan = &prepared.plan;
     let at = |step| move |errno| (step, errno);
 
-    for cgroup in &plan.cgroups {
-        // Zero is the writer.
-        rustix::io::write(cgroup, b"0").map_err(at(SetupStep::JoinCgroups))?;
-    }
-    // Only now, so that its root is where the process was put.
+    // Its root is where the process was born. Of the hierarchies of version 1
+    // that is not yet its place, but without `/proc` it cannot look.
     // SAFETY: a new cgroup namespace changes nothing that memory safety or
     // other threads rest on: the child has one thread and shares no tables.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }.map_err(at(SetupStep::JoinCgroups))?;
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }.map_err(at(SetupStep::EnterNamespace))?;
     rustix::system::sethostname(b"casemate-vm").map_err(at(SetupStep::NameHost))?;
 
     change_root(plan)?;
