@@ -31,6 +31,7 @@ pub(crate) const GROUP: &str = "root:x:0:\nweb:x:34:\nlog:x:4:web,root\n";
 pub(crate) struct Sandbox {
     pub(crate) dir: TempDir,
     pub(crate) lowers: Vec<PathBuf>,
+    pub(crate) reaper: Option<PathBuf>,
 }
 
 impl Sandbox {
@@ -38,7 +39,7 @@ impl Sandbox {
         let dir = tempfile::Builder::new().prefix(MARK).tempdir().unwrap();
         let layer = dir.path().join("layer");
         make_layer(&layer);
-        Self { lowers: vec![layer], dir }
+        Self { lowers: vec![layer], dir, reaper: None }
     }
 
     pub(crate) fn layer(&self) -> PathBuf {
@@ -56,7 +57,7 @@ impl Sandbox {
             lowers: self.lowers.clone(),
             upper: at("upper"),
             work: at("work"),
-            reaper: None,
+            reaper: self.reaper.clone(),
             cgroup: format!("{MARK}/{}", std::process::id()),
         }
     }
@@ -153,6 +154,13 @@ pub(crate) fn container(args: &[&str]) -> Container {
         masked_paths: MASKED_PATHS.map(str::to_owned).to_vec(),
         readonly_paths: READONLY_PATHS.map(str::to_owned).to_vec(),
     }
+}
+
+/// As a bit each, what this host lets root do.
+pub(crate) fn own_capabilities() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let permitted = status.lines().find_map(|line| line.strip_prefix("CapPrm:")).unwrap();
+    u64::from_str_radix(permitted.trim(), 16).unwrap()
 }
 
 #[derive(Debug)]

@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("lifecycle::signals_after_the_end_are_no_failure", signals_after_the_end_are_no_failure),
     ("lifecycle::a_program_that_can_be_written_starts_nothing", a_program_that_can_be_written_starts_nothing),
     ("lifecycle::a_shared_network", a_shared_network),
+    ("lifecycle::what_it_wrote_is_there_again", what_it_wrote_is_there_again),
     ("lifecycle::fifty_in_a_row", fifty_in_a_row),
 ];
 
@@ -229,6 +230,34 @@ fn a_shared_network() {
     let own = fs::read_link("/proc/self/ns/net").unwrap();
     assert_eq!(output.ok(), format!("{}\n1\n1\n", own.display()));
     cage.destroy().unwrap();
+}
+
+/// As `docker start` does it: over the same directories, by another keeper.
+fn what_it_wrote_is_there_again() {
+    let sandbox = Sandbox::new();
+    let start = |script: &str, change: &dyn Fn(&mut casemate_model::Container)| {
+        let mut c = container(&["sh", "-c", script]);
+        change(&mut c);
+        sandbox.run(c).unwrap()
+    };
+    let first = "echo one > /tmp/kept; rm /etc/passwd; mkdir /new; echo added >> /etc/hosts; echo x > /dev/shm/x";
+    start(first, &|_| {}).ok();
+    let again = "cat /tmp/kept /etc/hosts; ls /new /etc; ls /dev/shm | wc -l; echo two > /tmp/kept";
+    let output = start(again, &|c| c.etc.hosts = "127.0.0.1\tanother\n".to_owned());
+    assert_eq!(output.ok(), "one\n127.0.0.1\tanother\n/etc:\ngroup\nhostname\nhosts\nresolv.conf\n\n/new:\n0\n");
+    // Killed in the middle of something, and then read-only.
+    let mut running = Running::start(&sandbox, container(&["sh", "-c", "echo three > /tmp/kept; echo up; sleep 1000"]));
+    crate::image::read_until(&running.stdout, "up");
+    running.init.signal(Signal::KILL).unwrap();
+    running.init.wait().unwrap();
+    running.cage.destroy().unwrap();
+    let output = start("cat /tmp/kept; touch /x 2>&1", &|c| c.read_only = true);
+    assert!(output.stdout.starts_with("three\n") && output.stdout.contains("Read-only"), "{output:?}");
+    // What an image's directory is replaced by stays too.
+    let tmpfs = casemate_model::Tmpfs::new("/new", "").unwrap();
+    let output = start("touch /new/lost; ls /new", &|c| c.tmpfs = vec![tmpfs.clone()]);
+    assert_eq!(output.ok(), "lost\n");
+    assert_eq!(start("ls /new", &|_| {}).ok(), "");
 }
 
 fn fifty_in_a_row() {

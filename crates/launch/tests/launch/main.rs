@@ -10,15 +10,26 @@ mod hostile;
 mod image;
 mod lifecycle;
 mod limits;
+mod options;
 mod oracle;
+mod reaper;
 mod start;
 mod terminal;
 
 use harness::Test;
 
 fn main() -> std::process::ExitCode {
-    let tests: Vec<Test> =
-        [start::TESTS, exec::TESTS, terminal::TESTS, limits::TESTS, lifecycle::TESTS, hostile::TESTS, oracle::TESTS]
-            .concat();
+    let tests: Vec<Test> = [
+        start::TESTS,
+        options::TESTS,
+        exec::TESTS,
+        terminal::TESTS,
+        limits::TESTS,
+        lifecycle::TESTS,
+        reaper::TESTS,
+        hostile::TESTS,
+        oracle::TESTS,
+    ]
+    .concat();
     harness::main(&tests)
 }

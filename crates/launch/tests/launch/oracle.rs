@@ -5,15 +5,17 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use casemate_model::{Capabilities, Capability, Container, MASKED_PATHS, READONLY_PATHS, Rlimit, RlimitKind};
+use casemate_model::{Capabilities, Capability, Container, Ipc, MASKED_PATHS, Rlimit, RlimitKind, Sysctl, Tmpfs};
 use serde_json::{Value, json};
 
 use crate::harness::{MARK, Test};
-use crate::image::{Running, Sandbox, add_probe, container, process};
+use crate::image::{Running, Sandbox, add_probe, container, own_capabilities, process};
 
 pub(crate) const TESTS: &[Test] = &[
     ("oracle::the_view_from_inside", the_view_from_inside),
     ("oracle::the_view_of_a_user", the_view_of_a_user),
+    ("oracle::the_view_with_options", the_view_with_options),
+    ("oracle::the_view_of_a_privileged_one", the_view_of_a_privileged_one),
     ("oracle::every_system_call", every_system_call),
     ("oracle::the_view_of_an_exec", the_view_of_an_exec),
 ];
@@ -58,6 +60,37 @@ fn the_view_of_a_user() {
     c.init.user = "web".parse().unwrap();
     compare(&sandbox, &c);
     c.init.no_new_privileges = true;
+    compare(&sandbox, &c);
+}
+
+fn the_view_with_options() {
+    if !runc_is_here() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let mut c = container(&["sh", "-c", &look(&MASKED_PATHS)]);
+    c.tmpfs = vec![Tmpfs::new("/run/deep", "size=1m,exec,mode=700").unwrap(), Tmpfs::new("/run", "").unwrap()];
+    c.sysctls = vec![Sysctl::new("kernel.domainname", "lan").unwrap()];
+    c.init.oom_score_adj = 50;
+    c.init.additional_groups = vec!["777".to_owned()];
+    c.masked_paths = vec!["/proc/keys".to_owned()];
+    c.readonly_paths = vec!["/proc/irq".to_owned()];
+    c.namespaces.ipc = Ipc::None;
+    compare(&sandbox, &c);
+}
+
+fn the_view_of_a_privileged_one() {
+    if !runc_is_here() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let mut c = container(&["sh", "-c", &look(&MASKED_PATHS)]);
+    c.privileged = true;
+    c.init.seccomp = None;
+    // As far as this host has them: more, runc refuses.
+    c.init.capabilities = Capabilities::from_bits(own_capabilities());
+    c.masked_paths.clear();
+    c.readonly_paths.clear();
     compare(&sandbox, &c);
 }
 
@@ -151,6 +184,8 @@ fn normalise(text: &str) -> String {
             }
             // The sleeping init's and runc's own pids.
             _ if line.starts_with("NSsid") || line.starts_with("NSpgid") || line.starts_with("NSpid") => continue,
+            // Counted for the user, wherever his processes run.
+            _ if line.starts_with("SigQ") => continue,
             // runc keeps what its own parent ignores.
             _ if line.starts_with("SigIgn") => continue,
             _ => line.to_owned(),
@@ -232,15 +267,41 @@ impl Drop for Runc {
     }
 }
 
+/// All devices of this host, as containerd's `oci.HostDevices` lists them.
+fn host_devices(dir: &Path, found: &mut Vec<Value>) {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        let own = ["pts", "shm", "fd", "mqueue"].iter().any(|name| entry.file_name() == *name);
+        if kind.is_dir() && !own {
+            host_devices(&path, found);
+        } else if (kind.is_block_device() || kind.is_char_device()) && !path.ends_with("console") {
+            let status = entry.metadata().unwrap();
+            found.push(json!({"path": path, "type": if kind.is_block_device() { "b" } else { "c" },
+                "major": rustix::fs::major(status.rdev()), "minor": rustix::fs::minor(status.rdev()),
+                "fileMode": status.mode() & 0o777, "uid": status.uid(), "gid": status.gid()}));
+        }
+    }
+}
+
 fn config(bundle: &Path, c: &Container) -> Value {
     let bare = ["nosuid", "noexec", "nodev"];
+    let kernel = if c.privileged { "rw" } else { "ro" };
+    let mut devices = Vec::new();
+    if c.privileged {
+        host_devices(Path::new("/dev"), &mut devices);
+    }
+    let mut sysctls = json!({"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"});
+    for sysctl in &c.sysctls {
+        sysctls[sysctl.name()] = json!(sysctl.value());
+    }
     let read_only = if c.read_only { "ro" } else { "rw" };
     let file = |name: &str| {
         json!({"destination": format!("/etc/{name}"), "type": "bind", "source": bundle.join(name),
             "options": ["rbind", "rprivate", read_only]})
     };
     let namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
-    json!({
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "process": process_json(&c.init),
         "root": {"path": "rootfs", "readonly": c.read_only},
@@ -251,9 +312,9 @@ fn config(bundle: &Path, c: &Container) -> Value {
                 "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
             {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
                 "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
-            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", kernel]},
             {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-                "options": ["ro", "nosuid", "noexec", "nodev"]},
+                "options": [kernel, "nosuid", "noexec", "nodev"]},
             {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": bare},
             {"destination": "/dev/shm", "type": "tmpfs", "source": "shm",
                 "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]},
@@ -261,14 +322,29 @@ fn config(bundle: &Path, c: &Container) -> Value {
         ],
         "linux": {
             "cgroupsPath": format!("/{MARK}/runc-{}", std::process::id()),
-            "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "resources": {"devices": [{"allow": c.privileged, "access": "rwm"}]},
+            "devices": devices,
             "namespaces": namespaces,
-            "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"},
-            "seccomp": seccomp(),
-            "maskedPaths": MASKED_PATHS,
-            "readonlyPaths": READONLY_PATHS,
+            "sysctl": sysctls,
+            "maskedPaths": c.masked_paths,
+            "readonlyPaths": c.readonly_paths,
         },
-    })
+    });
+    if c.init.seccomp.is_some() {
+        config["linux"]["seccomp"] = seccomp();
+    }
+    let mounts = config["mounts"].as_array_mut().unwrap();
+    if c.namespaces.ipc == Ipc::None {
+        mounts.retain(|mount| mount["destination"] != "/dev/shm");
+    }
+    // Docker sorts them by their depth.
+    let mut all: Vec<_> = c.tmpfs.iter().collect();
+    all.sort_by_key(|tmpfs| tmpfs.path.matches('/').count());
+    for tmpfs in all {
+        let options: Vec<String> = tmpfs.options().split(',').map(str::to_owned).collect();
+        mounts.push(json!({"destination": tmpfs.path, "type": "tmpfs", "source": "tmpfs", "options": options}));
+    }
+    config
 }
 
 fn process_json(p: &casemate_model::Process) -> Value {
@@ -276,6 +352,8 @@ fn process_json(p: &casemate_model::Process) -> Value {
         Some("web") => (33, 34, vec![34, 4]),
         _ => (0, 0, vec![0, 4]),
     };
+    let further = p.additional_groups.iter().map(|group| group.parse::<u32>().unwrap());
+    let groups: Vec<u32> = groups.into_iter().chain(further).collect();
     let allowed: Vec<String> = p.capabilities.iter().map(Capability::name).collect();
     let effective = if uid == 0 { allowed.clone() } else { Vec::new() };
     let limits: Vec<Value> = p
@@ -292,7 +370,7 @@ fn process_json(p: &casemate_model::Process) -> Value {
         "capabilities": {"bounding": allowed, "effective": effective, "permitted": effective},
         "rlimits": limits,
         "noNewPrivileges": p.no_new_privileges,
-        "oomScoreAdj": 0,
+        "oomScoreAdj": p.oom_score_adj,
     })
 }
 
