@@ -124,22 +124,22 @@ fn timeline_text(timeline: &Timeline) -> String {
         ms(whole),
         ms(timeline.command)
     );
-    let mut spans: Vec<&Span> = timeline.spans.iter().collect();
-    // A step before those that are parts of it.
-    spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.length)));
-    for span in spans {
-        let bar = bar(span, whole);
-        line(&mut text, &format!("  {:<24} {:>8.1} ms  {bar}", span.name, ms(span.length)));
+    for span in &timeline.spans {
+        let (name, block) = match &span.within {
+            Some(_) => (format!("  {}", span.name), '░'),
+            None => (span.name.clone(), '█'),
+        };
+        line(&mut text, &format!("  {name:<24} {:>8.1} ms  {}", ms(span.length), bar(span, whole, block)));
     }
     text.trim_end().to_owned()
 }
 
 /// The span's place in the whole.
-fn bar(span: &Span, whole: Duration) -> String {
+fn bar(span: &Span, whole: Duration, block: char) -> String {
     let place =
         |at: Duration| (at.as_secs_f64() / whole.as_secs_f64().max(f64::MIN_POSITIVE) * BAR as f64).round() as usize;
     let (from, to) = (place(span.start).min(BAR - 1), place(span.start + span.length).min(BAR));
-    format!("{}{}", " ".repeat(from), "█".repeat(to.saturating_sub(from).max(1)))
+    format!("{}{}", " ".repeat(from), block.to_string().repeat(to.saturating_sub(from).max(1)))
 }
 
 fn timeline_json(timeline: &Timeline) -> Value {
@@ -147,7 +147,9 @@ fn timeline_json(timeline: &Timeline) -> Value {
     json!({
         "isolation": timeline.isolation,
         "commandMs": ms(timeline.command),
-        "spans": spans.map(|span| json!({ "name": span.name, "startMs": ms(span.start), "ms": ms(span.length) })).collect::<Vec<_>>(),
+        "spans": spans.map(|span| json!({
+            "name": span.name, "startMs": ms(span.start), "ms": ms(span.length), "within": span.within,
+        })).collect::<Vec<_>>(),
     })
 }
 
@@ -220,18 +222,40 @@ mod tests {
     }
 
     #[test]
+    fn steps_within_others_are_told_apart() {
+        let span = |name: &str, start, length, within: Option<&str>| Span {
+            name: name.to_owned(),
+            start: Duration::from_millis(start),
+            length: Duration::from_millis(length),
+            within: within.map(str::to_owned),
+        };
+        let spans = vec![span("boot", 0, 60, None), span("start", 60, 40, None), span("disks", 60, 20, Some("start"))];
+        let timeline = Timeline { isolation: "hyperv", command: Duration::from_millis(120), spans };
+        let text = timeline_text(&timeline);
+        let lines: Vec<String> =
+            text.lines().skip(2).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let (boot, start, disks) = ("█".repeat(24), "█".repeat(16), "░".repeat(8));
+        let expected =
+            [format!("boot 60.0 ms {boot}"), format!("start 40.0 ms {start}"), format!("disks 20.0 ms {disks}")];
+        assert_eq!(lines, expected);
+        let indent = |word: &str| text.lines().find(|line| line.contains(word)).map(|line| line.find(word));
+        assert_eq!((indent("boot"), indent("disks")), (Some(Some(2)), Some(Some(4))));
+    }
+
+    #[test]
     fn bars_lie_where_their_spans_do() {
         let span = |start, length| Span {
             name: String::new(),
             start: Duration::from_millis(start),
             length: Duration::from_millis(length),
+            within: None,
         };
         let whole = Duration::from_millis(100);
-        assert_eq!(bar(&span(0, 100), whole), "█".repeat(BAR));
-        assert_eq!(bar(&span(50, 50), whole), format!("{}{}", " ".repeat(BAR / 2), "█".repeat(BAR / 2)));
+        assert_eq!(bar(&span(0, 100), whole, '█'), "█".repeat(BAR));
+        assert_eq!(bar(&span(50, 50), whole, '█'), format!("{}{}", " ".repeat(BAR / 2), "█".repeat(BAR / 2)));
         // Too short to be seen is seen all the same.
-        assert_eq!(bar(&span(100, 0), whole), format!("{}█", " ".repeat(BAR - 1)));
-        assert_eq!(bar(&span(0, 0), Duration::ZERO), "█");
+        assert_eq!(bar(&span(100, 0), whole, '█'), format!("{}█", " ".repeat(BAR - 1)));
+        assert_eq!(bar(&span(0, 0), Duration::ZERO, '█'), "█");
     }
 
     #[test]

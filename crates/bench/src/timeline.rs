@@ -13,6 +13,8 @@ pub(crate) struct Span {
     pub(crate) name: String,
     pub(crate) start: Duration,
     pub(crate) length: Duration,
+    /// The step that this one is part of; those without one add up to the whole.
+    pub(crate) within: Option<String>,
 }
 
 /// One start.
@@ -21,7 +23,7 @@ pub(crate) struct Timeline {
     pub(crate) isolation: &'static str,
     /// The whole `casemate run -d`.
     pub(crate) command: Duration,
-    /// In the order they ended.
+    /// Each followed by those within it.
     pub(crate) spans: Vec<Span>,
 }
 
@@ -71,6 +73,7 @@ fn spans(container: &Value) -> Result<Vec<Span>, BenchError> {
             name: value["Name"].as_str()?.to_owned(),
             start: micros("StartUs")?,
             length: micros("DurationUs")?,
+            within: value["Within"].as_str().map(str::to_owned),
         })
     };
     let spans: Option<Vec<Span>> = timeline.as_array().ok_or_else(unexpected)?.iter().map(span).collect();
@@ -86,9 +89,11 @@ mod tests {
     fn spans_as_inspect_prints_them() {
         let container = json!({ "Casemate": { "StartTimeline": [
             { "Name": "create", "StartUs": 10, "DurationUs": 2000 },
-            { "Name": "start", "StartUs": 3000, "DurationUs": 500 },
+            { "Name": "start", "StartUs": 3000, "DurationUs": 500, "Within": null },
+            { "Name": "disks", "StartUs": 3000, "DurationUs": 100, "Within": "start" },
         ] } });
         let spans = spans(&container).unwrap();
+        assert_eq!((&spans[1].within, spans[2].within.as_deref()), (&None, Some("start")));
         let timeline = Timeline { isolation: "process", command: Duration::ZERO, spans };
         assert_eq!(timeline.length(), Duration::from_micros(3500));
         for damaged in [json!({}), json!({ "Casemate": { "StartTimeline": [] } })] {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass, Exited, Failure, OutputStream, ProcessRef};
 use casemate_record::file::{self, Durability};
@@ -144,11 +144,10 @@ impl Keeper {
             .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot open the container's log: {error}")))?;
         let terminal = container.init.terminal.is_some();
         let stdin_once = container.stdin_once;
-        let started = Instant::now();
         let backend = match place {
             Place::Host(place) => {
                 let supervisor = process_mode::create(container, place, &self.paths)?;
-                timeline.step("create", started);
+                timeline.step("create");
                 Backend::Process(supervisor)
             }
             Place::Vm(place) => {
@@ -182,12 +181,12 @@ impl Keeper {
             Phase::Running(_) => return Err(Failure::new(ErrorClass::NotModified, "the container is running")),
             _ => return Err(Failure::new(ErrorClass::Conflict, "the container is not prepared")),
         };
-        let from = Instant::now();
+        prepared.timeline.step("wait for client");
         match self.bring_up(&prepared).await {
             Ok((pid, streams)) => {
-                prepared.timeline.step("start", from);
-                let timeline = prepared.timeline.spans();
-                let state = state::running(pid, prepared.backend.vm_record(), timeline.clone());
+                prepared.timeline.step("start");
+                let timeline = prepared.timeline.own_steps();
+                let state = state::running(pid, prepared.backend.vm_record(), prepared.timeline.steps());
                 self.write_state(&state, Durability::Ordered);
                 prepared.state.replace(state);
                 self.phase.replace(Phase::Running(Rc::clone(&prepared)));

@@ -4,7 +4,9 @@ use casemate_model::{ErrorClass, Exited, Failure};
 use casemate_record::{EndRecord, SpanRecord, StateRecord, VmRecord};
 use casemate_wire::Span;
 
-pub(crate) fn running(pid: u32, vm: Option<VmRecord>, timeline: Vec<Span>) -> StateRecord {
+use crate::timeline::Step;
+
+pub(crate) fn running(pid: u32, vm: Option<VmRecord>, timeline: Vec<Step>) -> StateRecord {
     StateRecord {
         status: "running".into(),
         pid: Some(pid),
@@ -13,7 +15,12 @@ pub(crate) fn running(pid: u32, vm: Option<VmRecord>, timeline: Vec<Span>) -> St
         vm,
         timeline: timeline
             .into_iter()
-            .map(|Span { name, start_us, duration_us }| SpanRecord { name, start_us, duration_us })
+            .map(|Step { span: Span { name, start_us, duration_us }, within }| SpanRecord {
+                name,
+                start_us,
+                duration_us,
+                within,
+            })
             .collect(),
         ..StateRecord::created()
     }

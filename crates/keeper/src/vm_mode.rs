@@ -13,7 +13,7 @@ mod watch;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use casemate_model::{ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
 use casemate_record::VmRecord;
@@ -55,9 +55,8 @@ struct Standing {
 
 impl VmMode {
     pub(crate) async fn start(&self, timeline: &Timeline) -> Result<u32, Failure> {
-        let from = Instant::now();
         let started = self.ending.answered(self.client.start()).await?;
-        timeline.guest_steps(from, started.timeline);
+        timeline.guest_steps(started.timeline);
         Ok(self.pid)
     }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::file::{VERSION, Versioned};
+use crate::file::VERSION;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateRecord {
@@ -48,6 +48,9 @@ pub struct SpanRecord {
     pub name: String,
     pub start_us: u64,
     pub duration_us: u64,
+    /// The name of the step that this one is part of.
+    #[serde(default)]
+    pub within: Option<String>,
 }
 
 /// How a container ended.
@@ -94,11 +97,5 @@ impl StateRecord {
 
     pub fn is_running(&self) -> bool {
         self.status == "running"
-    }
-}
-
-impl Versioned for StateRecord {
-    fn version(&self) -> u32 {
-        self.version
     }
 }

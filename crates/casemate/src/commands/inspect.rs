@@ -101,7 +101,7 @@ fn describe(container: &Container) -> Value {
                 "Rss": p.rss, "Pss": p.pss, "Command": p.command,
             })).collect::<Vec<Value>>(),
             "StartTimeline": state.timeline.iter().map(|span| json!({
-                "Name": span.name, "StartUs": span.start_us, "DurationUs": span.duration_us,
+                "Name": span.name, "StartUs": span.start_us, "DurationUs": span.duration_us, "Within": span.within,
             })).collect::<Vec<Value>>(),
         },
     })

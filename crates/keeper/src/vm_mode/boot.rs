@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use casemate_launch::Cgroup;
 use casemate_model::{Classify, Container, ErrorClass, Failure, Limits};
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use super::watch::{self, Ending};
 use super::{VmMode, limits};
 use crate::keeper::Keeper;
-use crate::timeline::Timeline;
+use crate::timeline::{GUEST_CREATE, Timeline};
 
 /// Seeds the guest's random generator: the size of its state.
 const ENTROPY: usize = 64;
@@ -57,7 +57,6 @@ impl VmMode {
         keeper: &Keeper,
         timeline: &Timeline,
     ) -> Result<Self, Failure> {
-        let from = Instant::now();
         let boot_timeout = Duration::from_millis(place.boot_timeout_ms);
         let detected = detect(&place.accelerator)?;
         refuse_shared(&container)?;
@@ -77,7 +76,7 @@ impl VmMode {
                 return Err(failure);
             }
         };
-        timeline.step("vm process", from);
+        timeline.step("vm process");
 
         let pid = running.vm.pid();
         let ending = Rc::new(Ending::new(running.vm));
@@ -190,7 +189,6 @@ async fn prepare(
     boot_timeout: Duration,
     timeline: &Timeline,
 ) -> Result<(Client, casemate_wire::GuestFacts), Failure> {
-    let from = Instant::now();
     let connected = tokio::select! {
         connected = tokio::time::timeout(boot_timeout, Client::connect(channel)) => connected,
         () = ending.ended() => return Err(ending.failure().await),
@@ -208,9 +206,8 @@ async fn prepare(
             return Err(ending.failure().await);
         }
     };
-    timeline.step("guest boot", from);
+    timeline.step("guest boot");
 
-    let from = Instant::now();
     let mut entropy = vec![0; ENTROPY];
     rand::rng().fill_bytes(&mut entropy);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -228,6 +225,6 @@ async fn prepare(
             return Err(ending.failure().await);
         }
     };
-    timeline.step("guest create", from);
+    timeline.step(GUEST_CREATE);
     Ok((client, facts))
 }

@@ -1,6 +1,6 @@
 //! `ps`, `images` and `inspect`.
 
-use casemate_e2e::both_modes;
+use casemate_e2e::{Engine, both_modes};
 use serde_json::{Value, json};
 
 /// The columns of each row, as separated by at least two blanks.
@@ -56,8 +56,7 @@ both_modes! {
         let state = &all["State"];
         assert_eq!((&state["Status"], &state["Running"], &state["Error"]), (&json!("running"), &json!(true), &json!("")));
         assert!(state["Pid"].as_u64().unwrap() > 1 && state["StartedAt"].as_str().unwrap().starts_with("20"), "{state}");
-        let timeline = all["Casemate"]["StartTimeline"].as_array().unwrap();
-        assert!(!timeline.is_empty());
+        timeline_adds_up(engine, all["Casemate"]["StartTimeline"].as_array().unwrap());
 
         let vm = &all["Casemate"]["Vm"];
         if engine.is_hyperv() {
@@ -77,5 +76,30 @@ both_modes! {
         engine.cli(&["inspect", "-f", "{{.Nothing}}", "box"]).exits(1).complains("Nothing");
         let two = engine.cli(&["inspect", "box", "nobody"]).exits(1).complains("No such container: nobody");
         assert_eq!(serde_json::from_str::<Value>(&two.out()).unwrap().as_array().unwrap().len(), 1);
+    }
+}
+
+/// The keeper's steps follow each other without a gap; the guest's lie within.
+fn timeline_adds_up(engine: &Engine, timeline: &[Value]) {
+    let (name, within) =
+        (|step: &Value| step["Name"].as_str().unwrap().to_owned(), |step: &Value| step["Within"].clone());
+    let bounds = |step: &Value| {
+        let start = step["StartUs"].as_u64().unwrap();
+        (start, start + step["DurationUs"].as_u64().unwrap())
+    };
+    let (outer, inner): (Vec<&Value>, Vec<&Value>) = timeline.iter().partition(|step| within(step).is_null());
+    let expected: &[&str] = match engine.is_hyperv() {
+        true => &["vm process", "guest boot", "guest create", "wait for client", "start"],
+        false => &["create", "wait for client", "start"],
+    };
+    assert_eq!(outer.iter().map(|step| name(step)).collect::<Vec<_>>(), expected);
+    assert_eq!(bounds(outer[0]).0, 0);
+    assert!(outer.windows(2).all(|pair| bounds(pair[0]).1 == bounds(pair[1]).0), "{timeline:?}");
+    assert_eq!(inner.is_empty(), !engine.is_hyperv(), "{timeline:?}");
+    for step in inner {
+        let around = outer.iter().find(|outer| within(step) == name(outer)).unwrap();
+        let ((start, end), (from, to)) = (bounds(step), bounds(around));
+        assert!(from <= start && end <= to, "{timeline:?}");
+        assert_eq!(name(step) == "start", name(around) == "start", "{timeline:?}");
     }
 }
