@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use casemate_engine::Settings;
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 #[derive(Debug, Parser)]
 #[command(
     name = "casemate",
     version,
     about = "A container engine that picks the wall for each container: namespaces, or a VM of its own",
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = "The engine's options may stand before or after COMMAND; each command has a --help of its own."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -20,7 +21,22 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// The grammar. The engine's options go with every command, and are in the
+    /// help of `casemate` only: a command's shows what is the command's.
+    pub(crate) fn grammar() -> clap::Command {
+        let grammar = Self::command();
+        let global: Vec<clap::Arg> = grammar.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
+        grammar.mut_subcommands(|command| command.args(global.iter().map(|arg| arg.clone().hide(true))))
+    }
+
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::grammar().try_get_matches()?)
+    }
+}
+
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Engine options")]
 pub(crate) struct Global {
     /// Directory of images and containers
     #[arg(long, global = true, env = "CASEMATE_ROOT", default_value = "/var/lib/casemate", value_name = "DIR")]

@@ -21,7 +21,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use casemate_engine::Engine;
-use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
 use crate::report::{CliError, print_error};
@@ -32,7 +31,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         global.settings().map_err(|source| CliError::Read { what: "the program's own path".into(), source })?;
     match command {
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "casemate", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut Cli::grammar(), "casemate", &mut std::io::stdout());
             return Ok(ExitCode::SUCCESS);
         }
         Command::Man { dir } => return man(&dir),
@@ -95,7 +94,7 @@ where
 fn man(dir: &Path) -> Result<ExitCode, CliError> {
     let failed = |source| CliError::Write { what: dir.display().to_string(), source };
     std::fs::create_dir_all(dir).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), dir).map_err(failed)?;
+    clap_mangen::generate_to(Cli::grammar(), dir).map_err(failed)?;
     Ok(ExitCode::SUCCESS)
 }
 
