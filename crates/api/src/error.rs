@@ -90,11 +90,11 @@ from_classified! {
     casemate_engine::FindError,
     casemate_engine::PauseError,
     casemate_engine::RemoveError,
+    casemate_engine::RemoveImageError,
     casemate_engine::RenameError,
     casemate_engine::StartError,
     casemate_engine::UpdateError,
     casemate_image::LoadError,
     casemate_image::RecordsError,
-    casemate_image::RemoveError,
     casemate_image::ResolveError,
 }

@@ -145,10 +145,7 @@ impl Read for Pieces {
 pub(crate) async fn remove(call: &Call, name: &str) -> Reply {
     let force = call.query.flag("force");
     let (engine, asked) = (Arc::clone(call.daemon.engine()), name.to_owned());
-    let layers: Vec<_> = call.daemon.entries().iter().flat_map(|entry| entry.container().layers.clone()).collect();
-    let removed =
-        tokio::task::spawn_blocking(move || engine.images().remove(&asked, force, &|layer| layers.contains(layer)));
-    let removed = removed.await.map_err(panicked)??;
+    let removed = tokio::task::spawn_blocking(move || engine.remove_image(&asked, force)).await.map_err(panicked)??;
     let mut rows: Vec<Value> = removed.untagged.iter().map(|name| json!({ "Untagged": name.to_string() })).collect();
     rows.extend(removed.deleted.map(|id| json!({ "Deleted": id.to_string() })));
     reply::json(&Value::Array(rows))

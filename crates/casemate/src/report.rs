@@ -34,7 +34,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Records(#[from] casemate_image::RecordsError),
     #[error(transparent)]
-    RemoveImage(#[from] casemate_image::RemoveError),
+    RemoveImage(#[from] engine::RemoveImageError),
     #[error(transparent)]
     Initramfs(#[from] casemate_vm::InitramfsError),
     #[error(transparent)]
@@ -104,7 +104,18 @@ pub(crate) fn report(error: &CliError) -> ExitCode {
 pub(crate) fn print_error(error: &CliError) {
     let (bold, plain) = if io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     eprintln!("{bold}casemate:{plain} {}", chain(error));
-    if let Some(hint) = error.classified().and_then(Classify::hint) {
+    print_hint(error.classified().and_then(Classify::hint));
+}
+
+/// Tells of what did not keep the command from its work.
+pub(crate) fn warn<E: Classify>(error: &E) {
+    let (bold, plain) = if io::stderr().is_terminal() { ("\x1b[1;33m", "\x1b[0m") } else { ("", "") };
+    eprintln!("{bold}casemate: warning:{plain} {}", chain(error));
+    print_hint(error.hint());
+}
+
+fn print_hint(hint: Option<String>) {
+    if let Some(hint) = hint {
         eprintln!("  hint: {hint}");
     }
 }

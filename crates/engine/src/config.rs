@@ -60,11 +60,17 @@ pub struct ContainerConfig {
     pub cwd: String,
     pub user: UserSpec,
     pub hostname: String,
+    /// None: no limit.
+    pub memory: Option<Bytes>,
+    pub cpus: Option<NanoCpus>,
     pub stop_signal: Signal,
 }
 
 impl ContainerConfig {
     pub(crate) fn new(request: &CreateRequest, image: &ImageConfig, short_id: &str) -> Result<Self, CreateError> {
+        // Nought is no limit, as in Docker.
+        let memory = request.memory.filter(|memory| memory.0 > 0);
+        let cpus = request.cpus.filter(|cpus| cpus.0 > 0);
         let hostname = request.hostname.clone().unwrap_or_else(|| short_id.to_owned());
         check_hostname(&hostname)?;
         let user = request.user.as_ref().or(image.user.as_ref()).map_or("", String::as_str);
@@ -84,6 +90,8 @@ impl ContainerConfig {
             cwd: cwd.to_owned(),
             user: user.parse().map_err(CreateError::User)?,
             hostname,
+            memory,
+            cpus,
             stop_signal,
         })
     }
@@ -200,6 +208,15 @@ mod tests {
         };
         assert_eq!(env(&["LANG", "A=b=c"]).unwrap(), ["PATH=/bin", "HOSTNAME=0123456789ab", "TERM=xterm", "A=b=c"]);
         assert!(env(&["=x"]).is_err());
+    }
+
+    #[test]
+    fn a_limit_of_nought_is_none() {
+        let request =
+            |memory, cpus| CreateRequest { memory: Some(memory), cpus: Some(cpus), ..CreateRequest::default() };
+        let limits = |request| config(request).map(|config| (config.memory, config.cpus)).unwrap();
+        assert_eq!(limits(request(Bytes(0), NanoCpus(0))), (None, None));
+        assert_eq!(limits(request(Bytes::mib(6), NanoCpus::ONE)), (Some(Bytes::mib(6)), Some(NanoCpus::ONE)));
     }
 
     #[test]

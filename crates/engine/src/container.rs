@@ -11,7 +11,7 @@ use casemate_record::{
 };
 
 use crate::daemon::{HealthCheck, RestartPolicy};
-use crate::error::FindError;
+use crate::error::{Damage, FindError};
 use crate::{Engine, lock};
 
 /// The exit code of a container whose end nobody saw; Docker's dockerd uses
@@ -23,6 +23,7 @@ pub struct Container {
     pub id: ContainerId,
     pub name: ContainerName,
     pub isolation: Isolation,
+    pub image: Digest,
     /// Lowest first.
     pub layers: Vec<Digest>,
     pub stop_signal: Signal,
@@ -32,7 +33,45 @@ pub struct Container {
     pub paths: ContainerPaths,
 }
 
+/// All containers.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Newest first.
+    pub containers: Vec<Container>,
+    /// Those whose records cannot be read, each with the reason: nothing can be
+    /// done with them but to remove them.
+    pub damaged: Vec<FindError>,
+}
+
 impl Container {
+    /// The configuration has been read; the rest is looked at here.
+    fn from_records(id: &ContainerId, paths: ContainerPaths, record: ContainerRecord) -> Result<Self, Damage> {
+        let mut state = or_if_missing(file::read(&paths.state()), StateRecord::created)?;
+        let restart = or_if_missing(file::read(&paths.restart()), RestartRecord::new)?;
+        if state.is_running() && !paths.run.exists() {
+            state = state.ended(EndRecord {
+                exit_code: UNSEEN_EXIT,
+                oom_killed: false,
+                error: Some("the host went down".to_owned()),
+            });
+        }
+        let invalid = |field, value: &str| Damage::Field { path: paths.config(), field, value: value.to_owned() };
+        let layers = record.image.layers.iter();
+        Ok(Self {
+            id: id.clone(),
+            name: record.name.parse().map_err(|_| invalid("name", &record.name))?,
+            isolation: record.isolation.parse().map_err(|_| invalid("isolation", &record.isolation))?,
+            image: record.image.id.parse().map_err(|_| invalid("image", &record.image.id))?,
+            layers: layers.map(|d| d.parse().map_err(|_| invalid("layer", d))).collect::<Result<_, _>>()?,
+            stop_signal: Signal::from_number(record.stop_signal.into())
+                .map_err(|_| invalid("stop signal", &record.stop_signal.to_string()))?,
+            record,
+            state,
+            restart,
+            paths,
+        })
+    }
+
     /// Whether its keeper lives: it runs, is about to, or is being cleared up.
     pub fn has_keeper(&self) -> bool {
         lock::is_held(&self.paths.keeper_lock())
@@ -63,53 +102,33 @@ impl Engine {
     /// went down is one that has exited.
     pub fn container(&self, id: &ContainerId) -> Result<Container, FindError> {
         let paths = self.layout.container(id);
-        let record: ContainerRecord = file::read(&paths.config()).map_err(FindError::Record)?;
-        let mut state: StateRecord = match file::read(&paths.state()) {
-            Ok(state) => state,
-            Err(error) if error.is_missing() => StateRecord::created(),
-            Err(error) => return Err(FindError::Record(error)),
+        let record: ContainerRecord = match file::read(&paths.config()) {
+            // It is being removed, or was.
+            Err(error) if error.is_missing() => return Err(FindError::NotFound { name: id.to_string() }),
+            read => read.map_err(|error| FindError::Damaged { id: id.clone(), name: None, source: error.into() })?,
         };
-        let restart = match file::read(&paths.restart()) {
-            Ok(restart) => restart,
-            Err(error) if error.is_missing() => RestartRecord::new(),
-            Err(error) => return Err(FindError::Record(error)),
-        };
-        if state.is_running() && !paths.run.exists() {
-            state = state.ended(EndRecord {
-                exit_code: UNSEEN_EXIT,
-                oom_killed: false,
-                error: Some("the host went down".to_owned()),
-            });
-        }
-        let invalid = |field, value: &str| FindError::Field { path: paths.config(), field, value: value.to_owned() };
-        let layers = record.image.layers.iter();
-        Ok(Container {
-            id: id.clone(),
-            name: record.name.parse().map_err(|_| invalid("name", &record.name))?,
-            isolation: record.isolation.parse().map_err(|_| invalid("isolation", &record.isolation))?,
-            layers: layers.map(|d| d.parse().map_err(|_| invalid("layer", d))).collect::<Result<_, _>>()?,
-            stop_signal: Signal::from_number(record.stop_signal.into())
-                .map_err(|_| invalid("stop signal", &record.stop_signal.to_string()))?,
-            record,
-            state,
-            restart,
-            paths,
-        })
+        let name = record.name.clone();
+        let damaged = |source| FindError::Damaged { id: id.clone(), name: Some(name), source };
+        Container::from_records(id, paths, record).map_err(damaged)
     }
 
-    /// All containers, newest first. One that is just being made or removed is
-    /// left out.
-    pub fn containers(&self) -> Result<Vec<Container>, FindError> {
-        let mut containers = Vec::new();
+    /// All containers but those that are just being removed.
+    pub fn list(&self) -> Result<Listing, FindError> {
+        let mut listing = Listing::default();
         for id in self.ids()? {
             match self.container(&id) {
-                Ok(container) => containers.push(container),
-                Err(FindError::Record(error)) if error.is_missing() => {}
-                Err(error) => return Err(error),
+                Ok(container) => listing.containers.push(container),
+                Err(FindError::NotFound { .. }) => {}
+                Err(error) => listing.damaged.push(error),
             }
         }
-        containers.sort_by(|a, b| b.record.created.cmp(&a.record.created));
-        Ok(containers)
+        listing.containers.sort_by(|a, b| b.record.created.cmp(&a.record.created));
+        Ok(listing)
+    }
+
+    /// All containers that can be used, newest first.
+    pub fn containers(&self) -> Result<Vec<Container>, FindError> {
+        Ok(self.list()?.containers)
     }
 
     /// The container of this name, id, or unambiguous beginning of an id.
@@ -119,9 +138,15 @@ impl Engine {
         if let Some(id) = ids.iter().find(|id| id.as_str() == text) {
             return self.container(id);
         }
-        let name = text.strip_prefix('/').unwrap_or(text);
-        if let Some(container) = self.containers()?.into_iter().find(|c| c.name.as_str() == name) {
+        let wanted = text.strip_prefix('/').unwrap_or(text);
+        let Listing { containers, damaged } = self.list()?;
+        if let Some(container) = containers.into_iter().find(|c| c.name.as_str() == wanted) {
             return Ok(container);
+        }
+        let is_named =
+            |error: &FindError| matches!(error, FindError::Damaged { name, .. } if name.as_deref() == Some(wanted));
+        if let Some(error) = damaged.into_iter().find(is_named) {
+            return Err(error);
         }
         let mut matching = ids.iter().filter(|id| !text.is_empty() && id.as_str().starts_with(text));
         match (matching.next(), matching.next()) {
@@ -143,12 +168,7 @@ impl Engine {
         Ok(Container { record, ..container })
     }
 
-    /// Whether a container stands on this layer.
-    pub fn uses_layer(&self, layer: &Digest) -> Result<bool, FindError> {
-        Ok(self.containers()?.iter().any(|container| container.layers.contains(layer)))
-    }
-
-    fn ids(&self) -> Result<Vec<ContainerId>, FindError> {
+    pub(crate) fn ids(&self) -> Result<Vec<ContainerId>, FindError> {
         let path = self.layout.containers();
         let failed = |source: io::Error| FindError::List { path: path.clone(), source };
         let mut ids = Vec::new();
@@ -159,5 +179,12 @@ impl Engine {
             }
         }
         Ok(ids)
+    }
+}
+
+fn or_if_missing<T>(read: Result<T, RecordError>, new: impl FnOnce() -> T) -> Result<T, RecordError> {
+    match read {
+        Err(error) if error.is_missing() => Ok(new()),
+        read => read,
     }
 }

@@ -36,9 +36,8 @@ impl Engine {
 
     /// The same for an engine that does not know all names: they are looked up.
     pub fn create_by_records(&self, request: &CreateRequest) -> Result<ContainerId, CreateError> {
-        // While this is held, no one else gives out names.
-        let path = self.layout.lock();
-        let _numbers = lock::exclusive(&path).map_err(|source| CreateError::Lock { path, source })?;
+        let image = self.image(&request.image)?;
+        let _containers = self.lock_containers().map_err(CreateError::Lock)?;
         let containers = self.containers().map_err(CreateError::Find)?;
         let name = match &request.name {
             Some(name) => match containers.iter().find(|c| c.name == *name) {
@@ -50,15 +49,21 @@ impl Engine {
             },
             None => names::random(|name| containers.iter().any(|c| c.name.as_str() == name)),
         };
-        self.create(request, &name)
+        self.make(request, &image, &name)
     }
 
     /// Makes a container under a name that is free: checks the request, gives
     /// it an id, and writes its configuration. Nothing is left when it fails.
     pub fn create(&self, request: &CreateRequest, name: &ContainerName) -> Result<ContainerId, CreateError> {
         let image = self.image(&request.image)?;
+        let _containers = self.lock_containers().map_err(CreateError::Lock)?;
+        self.make(request, &image, name)
+    }
+
+    /// With the containers locked: what has no configuration then is a leftover.
+    fn make(&self, request: &CreateRequest, image: &Image, name: &ContainerName) -> Result<ContainerId, CreateError> {
         // Until the record names them, nothing else keeps the layers.
-        let _layers = self.images.hold(&image).map_err(CreateError::Image)?;
+        let _layers = self.images.hold(image).map_err(CreateError::Image)?;
         let mut random = [0; 32];
         rand::rng().fill_bytes(&mut random);
         let id = ContainerId::from_random(random);
@@ -87,8 +92,8 @@ impl Engine {
             stdin_once: request.stdin_once,
             read_only: request.read_only,
             auto_remove: request.auto_remove,
-            memory: request.memory.map(|bytes| bytes.0),
-            nano_cpus: request.cpus.map(|cpus| cpus.0),
+            memory: config.memory.map(|bytes| bytes.0),
+            nano_cpus: config.cpus.map(|cpus| cpus.0),
             stop_signal: config.stop_signal.number(),
             stop_timeout_s: request.stop_timeout_s,
             labels: request.labels.clone(),

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use casemate_model::{ContainerId, ContainerName, ExecId, Failure};
+use casemate_model::{Classify, ContainerId, ContainerName, ExecId, Failure};
 
 pub use attach::Streams;
 pub use entry::{Entry, Life, Status};
@@ -32,6 +32,7 @@ pub use logs::{LogItem, LogRequest};
 pub use resources::UpdateRequest;
 pub use restart::{InvalidRestartPolicy, RestartPolicy};
 
+use crate::container::Listing;
 use crate::error::{CreateError, FindError, OpenError};
 use crate::{Engine, Settings, names};
 
@@ -51,7 +52,11 @@ impl Daemon {
     /// `LocalSet`.
     pub async fn open(settings: Settings) -> Result<Rc<Self>, OpenError> {
         let engine = Arc::new(Engine::open(settings)?);
-        let containers = engine.containers().map_err(OpenError::Containers)?;
+        let Listing { containers, damaged } = engine.list().map_err(OpenError::Containers)?;
+        for error in damaged {
+            let hint = error.hint().unwrap_or_default();
+            tracing::warn!(error = casemate_model::chain(&error), hint, "container left out");
+        }
         let daemon = Rc::new(Self {
             engine,
             containers: RefCell::default(),

@@ -5,10 +5,11 @@ use std::io;
 use std::path::PathBuf;
 
 use casemate_image as image;
-use casemate_model::{Classify, ErrorClass, Failure, InvalidName, InvalidUser, UnknownSignal};
+use casemate_model::{Classify, ContainerId, ErrorClass, Failure, InvalidName, InvalidUser, UnknownSignal};
 use casemate_record::file::RecordError;
 
 use crate::options::InvalidOption;
+const NEEDS_ROOT: &str = "casemate needs root: run it with sudo";
 
 /// The engine's directories cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,10 @@ pub enum OpenError {
     Dir { path: PathBuf, source: io::Error },
     #[error("the path {path:?} is not UTF-8")]
     NotText { path: PathBuf },
+    #[error("{path} belongs to user {owner}: what is in it cannot be trusted")]
+    Owner { path: PathBuf, owner: u32 },
+    #[error("{path} can be written by others (mode {mode:04o}): what is in it cannot be trusted")]
+    Writable { path: PathBuf, mode: u32 },
     #[error("cannot open the image store")]
     Images(#[source] image::OpenError),
     #[error("cannot lock {path}")]
@@ -31,16 +36,25 @@ impl Classify for OpenError {
             Self::NotText { .. } => ErrorClass::InvalidArgument,
             Self::Images(error) => error.class(),
             Self::Containers(error) => error.class(),
-            Self::Dir { .. } | Self::Lock { .. } => ErrorClass::Unavailable,
+            Self::Dir { .. } | Self::Owner { .. } | Self::Writable { .. } | Self::Lock { .. } => {
+                ErrorClass::Unavailable
+            }
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Owner { path, .. } if rustix::process::geteuid().is_root() => {
+                Some(format!("if nobody else has put anything there: chown root {0} && chmod go-w {0}", path.display()))
+            }
+            Self::Owner { .. } => Some(NEEDS_ROOT.to_owned()),
+            Self::Writable { path, .. } => {
+                Some(format!("if nobody else has put anything there: chmod go-w {}", path.display()))
+            }
             Self::Dir { source, .. } | Self::Lock { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
-                Some("casemate needs root: run it with sudo".to_owned())
+                Some(NEEDS_ROOT.to_owned())
             }
             Self::Images(error) => error.hint(),
             _ => None,
@@ -57,17 +71,18 @@ pub enum FindError {
     Ambiguous { name: String },
     #[error("cannot list {path}")]
     List { path: PathBuf, source: io::Error },
-    #[error("unreadable container")]
-    Record(#[source] RecordError),
-    #[error("{path}: {field} {value:?} is invalid")]
-    Field { path: PathBuf, field: &'static str, value: String },
+    /// `name` is known if only its configuration could be read.
+    #[error("container {} cannot be used", name.as_deref().unwrap_or(id.short()))]
+    Damaged { id: ContainerId, name: Option<String>, source: Damage },
 }
 
-impl FindError {
-    /// Its records are not there (any more).
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Record(error) if error.is_missing())
-    }
+/// What is wrong with a container's records.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("{path} is damaged: the {field} {value:?} is invalid")]
+    Field { path: PathBuf, field: &'static str, value: String },
 }
 
 impl Classify for FindError {
@@ -75,9 +90,19 @@ impl Classify for FindError {
         match self {
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::Ambiguous { .. } => ErrorClass::InvalidArgument,
-            Self::Record(error) => error.class(),
-            Self::List { .. } | Self::Field { .. } => ErrorClass::Internal,
+            Self::List { .. } | Self::Damaged { .. } => ErrorClass::Internal,
         }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let Self::Damaged { id, source, .. } = self else { return None };
+        let removes = format!("casemate rm -f {} removes it", id.short());
+        Some(match source {
+            Damage::Record(RecordError::Version { .. }) => {
+                format!("another version of casemate made it, and can use it; {removes}")
+            }
+            _ => removes,
+        })
     }
 }
 
@@ -114,8 +139,8 @@ pub enum CreateError {
     Option(InvalidOption),
     #[error(transparent)]
     Find(FindError),
-    #[error("cannot lock {path}")]
-    Lock { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Lock(OpenError),
     #[error("cannot make {path}")]
     Dir { path: PathBuf, source: io::Error },
     #[error("cannot keep the container's configuration")]
@@ -131,7 +156,8 @@ impl Classify for CreateError {
             Self::NameTaken { .. } => ErrorClass::Conflict,
             Self::Find(error) => error.class(),
             Self::Record(error) => error.class(),
-            Self::Lock { .. } | Self::Dir { .. } => ErrorClass::Internal,
+            Self::Lock(error) => error.class(),
+            Self::Dir { .. } => ErrorClass::Internal,
             Self::Name(_)
             | Self::NoCommand
             | Self::NullByte { .. }
@@ -149,6 +175,7 @@ impl Classify for CreateError {
             Self::NoImage { .. } => Some("casemate load -i FILE brings an image in, casemate images lists them".into()),
             Self::Image(error) => error.hint(),
             Self::Builtin(error) => error.hint(),
+            Self::Find(error) => error.hint(),
             _ => None,
         }
     }
@@ -247,6 +274,34 @@ impl Classify for RemoveError {
             Self::Find(error) => error.class(),
             Self::Leftovers(error) => error.class(),
             Self::Layers(error) => error.class(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveImageError {
+    #[error(transparent)]
+    Image(#[from] image::RemoveError),
+    #[error("cannot tell which containers use the image")]
+    Users(#[source] FindError),
+    #[error(transparent)]
+    Lock(OpenError),
+}
+
+impl Classify for RemoveImageError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Image(error) => error.class(),
+            Self::Users(error) => error.class(),
+            Self::Lock(error) => error.class(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Image(error) => error.hint(),
+            Self::Users(error) => error.hint(),
+            Self::Lock(error) => error.hint(),
         }
     }
 }

@@ -40,6 +40,14 @@ pub struct HostProcess {
 }
 
 impl Container {
+    /// Whether its keeper's process lives, also where the run directory does not.
+    pub(crate) fn has_keeper_process(&self) -> bool {
+        let keeper = self.state.keeper_pid.and_then(|pid| read(pid, HostRole::Keeper));
+        keeper.is_some_and(|process| {
+            process.command.starts_with("casemate-keeper ") && process.command.contains(self.id.short())
+        })
+    }
+
     /// The host's processes for this container, from the kernel's tables. A
     /// process that ends meanwhile is left out.
     pub fn host_processes(&self) -> Vec<HostProcess> {

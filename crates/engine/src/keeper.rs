@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use casemate_model::ContainerId;
 use casemate_record::ContainerPaths;
 use casemate_wire::{Client, HelloError};
 use rustix::fs::{Mode, OFlags, open};
@@ -11,6 +12,7 @@ use tokio::net::UnixStream;
 
 use crate::container::Container;
 use crate::error::EngineError;
+use crate::lock;
 
 /// A connection to the keeper of one container.
 #[derive(Clone, Debug)]
@@ -50,22 +52,27 @@ impl Container {
 
     /// Connects to the container's keeper, whatever it is at.
     pub(crate) async fn connect(&self) -> Result<KeeperHandle, EngineError> {
-        let not_running = || EngineError::NotRunning { id: self.id.to_string() };
-        let connected = match ShortPath::of(&self.paths) {
-            Ok(socket) => UnixStream::connect(socket.path()).await,
-            Err(error) => Err(error),
-        };
-        let stream = match connected {
-            Ok(stream) => stream,
-            Err(_) if !self.has_keeper() => return Err(not_running()),
-            Err(error) => return Err(EngineError::Connect(error)),
-        };
-        let client = match Client::connect(stream).await {
-            Ok(client) => client,
-            // It ended before it took the connection.
-            Err(HelloError::Io(_)) => return Err(not_running()),
-            Err(error) => return Err(EngineError::Hello(error)),
-        };
-        Ok(KeeperHandle { client })
+        connect(&self.id, &self.paths).await
     }
+}
+
+/// Connects to the keeper of the container in these places.
+pub(crate) async fn connect(id: &ContainerId, paths: &ContainerPaths) -> Result<KeeperHandle, EngineError> {
+    let not_running = || EngineError::NotRunning { id: id.to_string() };
+    let connected = match ShortPath::of(paths) {
+        Ok(socket) => UnixStream::connect(socket.path()).await,
+        Err(error) => Err(error),
+    };
+    let stream = match connected {
+        Ok(stream) => stream,
+        Err(_) if !lock::is_held(&paths.keeper_lock()) => return Err(not_running()),
+        Err(error) => return Err(EngineError::Connect(error)),
+    };
+    let client = match Client::connect(stream).await {
+        Ok(client) => client,
+        // It ended before it took the connection.
+        Err(HelloError::Io(_)) => return Err(not_running()),
+        Err(error) => return Err(EngineError::Hello(error)),
+    };
+    Ok(KeeperHandle { client })
 }

@@ -16,8 +16,10 @@ mod config;
 mod container;
 mod create;
 pub mod daemon;
+mod directories;
 mod error;
 mod host;
+mod images;
 mod keeper;
 mod lock;
 mod names;
@@ -35,11 +37,11 @@ use casemate_model::Isolation;
 use casemate_record::Layout;
 
 pub use config::{Command, ContainerConfig, CreateRequest};
-pub use container::Container;
+pub use container::{Container, Listing};
 pub use daemon::Daemon;
 pub use error::{
-    CreateError, EngineError, ExecError, FindError, OpenError, PauseError, RemoveError, RenameError, StartError,
-    UpdateError,
+    CreateError, Damage, EngineError, ExecError, FindError, OpenError, PauseError, RemoveError, RemoveImageError,
+    RenameError, StartError, UpdateError,
 };
 pub use host::{HostProcess, HostRole};
 pub use keeper::KeeperHandle;
@@ -86,9 +88,7 @@ impl Engine {
                 return Err(OpenError::NotText { path: path.clone() });
             }
         }
-        for dir in [layout.containers(), layout.running(), layout.scratch_cache()] {
-            lock::make_private_dir(&dir).map_err(|source| OpenError::Dir { path: dir.clone(), source })?;
-        }
+        directories::prepare(&layout)?;
         let images = Store::open(layout.root()).map_err(OpenError::Images)?;
         let engine = Self { settings, layout, images };
         engine.reconcile()?;

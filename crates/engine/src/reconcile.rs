@@ -1,10 +1,15 @@
-//! Taking away what killed keepers left behind.
+//! Taking away what killed keepers and commands left behind.
 //!
-//! A container's run directory exists from before its configuration until its
-//! keeper has cleared up, and the keeper's lock lies in it. So a run directory
-//! whose lock is free belongs to nobody: what lives in its control group is
-//! killed, and its records are brought to where a clean end would have left
-//! them. The step is the same however far the keeper had come.
+//! A container's run directory exists from before its keeper until that has
+//! cleared up, and the keeper's lock lies in it. So a run directory whose lock is
+//! free belongs to nobody: what lives in its control group is killed, and its
+//! records are brought to where a clean end would have left them. The step is
+//! the same however far the keeper had come.
+//!
+//! When the host goes down all run directories go with it. Of the containers'
+//! own directories two kinds are leftovers then and later: those without a
+//! configuration, of containers that were being made or removed, and those of
+//! containers that were to be removed at their end, and have run.
 
 use std::fs;
 use std::io;
@@ -13,7 +18,7 @@ use std::path::Path;
 use casemate_model::ContainerId;
 use casemate_record::{EndRecord, StateRecord, file};
 
-use crate::error::OpenError;
+use crate::error::{FindError, OpenError};
 use crate::{Engine, lock};
 
 /// 128 + SIGKILL: the keeper took the container with it.
@@ -23,7 +28,9 @@ impl Engine {
     pub(crate) fn reconcile(&self) -> Result<(), OpenError> {
         let running = self.layout.running();
         let failed = |source| OpenError::Dir { path: running.clone(), source };
+        let mut nothing_runs = true;
         for entry in fs::read_dir(&running).map_err(failed)? {
+            nothing_runs = false;
             let name = entry.map_err(failed)?.file_name();
             let Some(id) = name.to_str().and_then(|name| name.parse::<ContainerId>().ok()) else {
                 continue;
@@ -33,7 +40,40 @@ impl Engine {
                 tracing::warn!(container = %id.short(), error = casemate_model::chain(&error), "not cleared up");
             }
         }
+        self.clear_without_run_dir(nothing_runs)
+    }
+
+    /// Containers' directories that belong to nobody. Records are only read when
+    /// nothing runs, as after the host came up: reading all of them for every
+    /// command would cost more than the rest of the command.
+    fn clear_without_run_dir(&self, nothing_runs: bool) -> Result<(), OpenError> {
+        let is_leftover = |id: &ContainerId| {
+            let paths = self.layout.container(id);
+            if paths.run.exists() || !paths.dir.exists() {
+                return false;
+            }
+            !paths.config().exists() || (nothing_runs && self.should_have_gone(id))
+        };
+        let ids = self.ids().map_err(OpenError::Containers)?;
+        let mut leftovers = ids.into_iter().filter(is_leftover).peekable();
+        if leftovers.peek().is_none() {
+            return Ok(());
+        }
+        // What was just being made has its configuration now.
+        let _containers = self.lock_containers()?;
+        for id in leftovers.filter(is_leftover) {
+            if let Err(error) = remove_dir(&self.layout.container(&id).dir) {
+                tracing::warn!(container = %id.short(), error = casemate_model::chain(&error), "not cleared up");
+            }
+        }
         Ok(())
+    }
+
+    /// It has run and was to be removed at its end, and nobody is left to do so.
+    fn should_have_gone(&self, id: &ContainerId) -> bool {
+        self.container(id).is_ok_and(|container| {
+            container.record.auto_remove && container.state.started.is_some() && !container.has_keeper_process()
+        })
     }
 
     /// The same for one container; nothing to do while its keeper lives.
@@ -45,8 +85,7 @@ impl Engine {
         }
         // Not while a container is being made: its lock comes a moment after
         // its directory.
-        let numbers = self.layout.lock();
-        let _numbers = lock::exclusive(&numbers).map_err(|source| OpenError::Lock { path: numbers, source })?;
+        let _containers = self.lock_containers()?;
         let locked = match lock::try_exclusive(&lock_path) {
             Ok(Some(lock)) => lock,
             Ok(None) => return Ok(()),
@@ -76,12 +115,10 @@ impl Engine {
                     tracing::warn!(container = %id.short(), error = casemate_model::chain(&error), "state not kept");
                 }
             }
-            Ok(_) => {}
-            // Killed while it was being made or removed.
-            Err(_) if !paths.config().exists() => remove_dir(&paths.dir)?,
-            Err(error) => {
-                tracing::warn!(container = %id.short(), error = casemate_model::chain(&error), "unreadable");
-            }
+            // Killed while it was being removed.
+            Err(FindError::NotFound { .. }) => remove_dir(&paths.dir)?,
+            // What cannot be read stays for its user to see and remove.
+            Ok(_) | Err(_) => {}
         }
         remove_dir(&paths.run)?;
         drop(locked);

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io;
 
-use casemate_model::{Classify, Digest, ErrorClass};
+use casemate_model::{Classify, ContainerId, ErrorClass};
+use casemate_record::ContainerPaths;
 
-use crate::Engine;
 use crate::container::Container;
 use crate::error::{EngineError, RemoveError};
+use crate::{Engine, keeper};
 
 impl Engine {
     /// Removes a container and all it wrote; one that runs or is being started
@@ -18,7 +19,7 @@ impl Engine {
             if !has_ended && !force {
                 return Err(RemoveError::Running { name: container.name.to_string(), state: "running" });
             }
-            shut_down(container).await?;
+            shut_down(&container.id, container.name.as_str(), &container.paths).await?;
         }
         // Of a keeper that was killed after this command's beginning.
         self.reconcile_one(&container.id).map_err(RemoveError::Leftovers)?;
@@ -31,33 +32,51 @@ impl Engine {
         self.delete_records(container)
     }
 
-    fn delete_records(&self, container: &Container) -> Result<(), RemoveError> {
-        match fs::remove_dir_all(&container.paths.dir) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(RemoveError::Delete { path: container.paths.dir.clone(), source });
-            }
-            _ => {}
-        }
-        self.free_layers(container)
+    /// Removes a container whose records cannot be read, and what runs of it.
+    pub async fn remove_damaged(&self, id: &ContainerId) -> Result<(), RemoveError> {
+        let paths = self.layout.container(id);
+        shut_down(id, id.short(), &paths).await?;
+        self.reconcile_one(id).map_err(RemoveError::Leftovers)?;
+        delete_dir(&paths)?;
+        // Nobody could tell what it stood on.
+        self.sweep_layers()
     }
 
-    /// An image that was removed while this container stood on it left its
-    /// layers behind.
-    fn free_layers(&self, container: &Container) -> Result<(), RemoveError> {
+    fn delete_records(&self, container: &Container) -> Result<(), RemoveError> {
+        delete_dir(&container.paths)?;
         match self.images.resolve(&container.record.image.id) {
-            Err(error) if error.class() == ErrorClass::NotFound => {}
-            _ => return Ok(()),
+            // The image was removed while this container stood on it, and left
+            // its layers behind.
+            Err(error) if error.class() == ErrorClass::NotFound => self.sweep_layers(),
+            _ => Ok(()),
         }
-        let containers = self.containers().map_err(RemoveError::Find)?;
-        let in_use = |layer: &Digest| containers.iter().any(|other| other.layers.contains(layer));
-        self.images.sweep(&in_use).map_err(RemoveError::Layers)
+    }
+
+    fn sweep_layers(&self) -> Result<(), RemoveError> {
+        let _containers = self.lock_containers().map_err(RemoveError::Leftovers)?;
+        let users = self.image_users().map_err(RemoveError::Find)?;
+        self.images.sweep(&users).map_err(RemoveError::Layers)
     }
 }
 
+/// The configuration goes first: what has none is a leftover, whoever is killed
+/// half-way.
+fn delete_dir(paths: &ContainerPaths) -> Result<(), RemoveError> {
+    for removed in [fs::remove_file(paths.config()), fs::remove_dir_all(&paths.dir)] {
+        match removed {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(RemoveError::Delete { path: paths.dir.clone(), source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Has the keeper kill what runs and clear up, and waits until it has.
-async fn shut_down(container: &Container) -> Result<(), RemoveError> {
-    let failed = |source| RemoveError::Kill { name: container.name.to_string(), source };
-    let keeper = match container.connect().await {
+async fn shut_down(id: &ContainerId, name: &str, paths: &ContainerPaths) -> Result<(), RemoveError> {
+    let failed = |source| RemoveError::Kill { name: name.to_owned(), source };
+    let keeper = match keeper::connect(id, paths).await {
         Ok(keeper) => keeper,
         // It has gone meanwhile.
         Err(EngineError::NotRunning { .. }) => return Ok(()),

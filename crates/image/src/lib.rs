@@ -34,6 +34,6 @@ pub use layer::UnpackError;
 pub use reference::{ParseReferenceError, Reference};
 pub use store::{
     ErofsError, ErofsImage, Hold, ImageRow, LoadError, LoadProgress, LoadedImage, OpenError, RecordsError, RemoveError,
-    Removed, ResolveError, Store,
+    Removed, ResolveError, Store, User, Users,
 };
 pub use tarball::TarError;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::file::{VERSION, Versioned};
+use crate::file::VERSION;
 use crate::host::HostRecord;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,10 +77,4 @@ pub struct ImageRecord {
 
 impl ContainerRecord {
     pub const VERSION: u32 = VERSION;
-}
-
-impl Versioned for ContainerRecord {
-    fn version(&self) -> u32 {
-        self.version
-    }
 }

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use casemate_model::{Classify, ErrorClass};
 
@@ -59,24 +59,25 @@ impl RecordError {
     }
 }
 
-/// What every record has.
-pub trait Versioned {
-    fn version(&self) -> u32;
-}
-
-pub fn read<T: DeserializeOwned + Versioned>(path: &Path) -> Result<T, RecordError> {
+/// Every record has a `version`, which must be the one that this program knows.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
     let unreadable = |source| RecordError::Read { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(unreadable)?.len();
     if length > MAX_RECORD {
         return Err(RecordError::TooLong { path: path.to_owned(), length });
     }
     let bytes = fs::read(path).map_err(unreadable)?;
-    let record: T =
-        serde_json::from_slice(&bytes).map_err(|source| RecordError::Damaged { path: path.to_owned(), source })?;
-    match record.version() {
-        VERSION => Ok(record),
-        found => Err(RecordError::Version { path: path.to_owned(), found }),
+    let damaged = |source| RecordError::Damaged { path: path.to_owned(), source };
+    // The version first: the rest of another version may look different.
+    match serde_json::from_slice(&bytes).map_err(damaged)? {
+        VersionOnly { version: VERSION } => serde_json::from_slice(&bytes).map_err(damaged),
+        VersionOnly { version: found } => Err(RecordError::Version { path: path.to_owned(), found }),
     }
+}
+
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: u32,
 }
 
 /// Replaces `path`. Its directory must not be written by anyone else under
@@ -118,5 +119,7 @@ mod tests {
         assert!(matches!(read::<StateRecord>(&path), Err(RecordError::Damaged { .. })));
         write(&path, &StateRecord { version: 99, ..state }, Durability::Ordered).unwrap();
         assert!(matches!(read::<StateRecord>(&path), Err(RecordError::Version { found: 99, .. })));
+        fs::write(&path, r#"{"version":2,"phase":7}"#).unwrap();
+        assert!(matches!(read::<StateRecord>(&path), Err(RecordError::Version { found: 2, .. })));
     }
 }

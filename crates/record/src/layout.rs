@@ -39,6 +39,11 @@ impl Layout {
         self.root.join("containers")
     }
 
+    /// The image store's.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
     pub fn running(&self) -> PathBuf {
         self.run.join("containers")
     }

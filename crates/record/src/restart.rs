@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::file::{VERSION, Versioned};
+use crate::file::VERSION;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartRecord {
@@ -23,11 +23,5 @@ impl RestartRecord {
 impl Default for RestartRecord {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Versioned for RestartRecord {
-    fn version(&self) -> u32 {
-        self.version
     }
 }

@@ -1,7 +1,7 @@
 //! Starting, stopping, renaming, removing.
 
-use casemate_engine::EngineError;
 use casemate_engine::daemon::Status;
+use casemate_engine::{EngineError, FindError};
 use casemate_model::{ContainerName, Signal, TerminalSize};
 use hyper::StatusCode;
 use serde_json::json;
@@ -76,11 +76,14 @@ pub(crate) fn size(call: &Call) -> Result<TerminalSize, ApiError> {
 }
 
 pub(crate) async fn remove(call: &Call, id: &str) -> Reply {
-    let entry = call.container(id)?;
     if call.query.flag("link") {
         return Err(ApiError::bad_request("links cannot be removed: there are none"));
     }
-    call.daemon.remove(&entry, call.query.flag("force")).await?;
+    let force = call.query.flag("force");
+    match call.daemon.find(id) {
+        Err(FindError::NotFound { .. }) if force => call.daemon.remove_damaged(id).await?,
+        entry => call.daemon.remove(&entry?, force).await?,
+    }
     reply::no_content()
 }
 

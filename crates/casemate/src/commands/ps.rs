@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use casemate_engine::{Container, Engine};
+use casemate_engine::{Container, Engine, Listing};
 use serde_json::json;
 
 use crate::cli::PsArgs;
-use crate::report::CliError;
+use crate::report::{CliError, warn};
 use crate::table::ellipsis;
 use casemate_api::human;
 
@@ -14,7 +14,8 @@ use casemate_api::human;
 const COMMAND_LENGTH: usize = 20;
 
 pub(crate) fn run(engine: &Engine, args: &PsArgs) -> Result<ExitCode, CliError> {
-    let mut containers = engine.containers()?;
+    let Listing { mut containers, damaged } = engine.list()?;
+    damaged.iter().for_each(warn);
     containers.retain(|container| args.all || container.state.is_running());
     let id = |container: &Container| match args.no_trunc {
         true => container.id.to_string(),

@@ -11,7 +11,7 @@ use casemate_record::file::Durability;
 use super::entry::{Entry, Phase, Status, resting_status};
 use super::{Daemon, Subject, blocking, to_its_end};
 use crate::CreateRequest;
-use crate::error::{CreateError, EngineError, RemoveError, RenameError, StartError};
+use crate::error::{CreateError, EngineError, FindError, RemoveError, RenameError, StartError};
 
 /// Docker's patience with a container that set none, in seconds.
 const STOP_TIMEOUT: i64 = 10;
@@ -258,6 +258,18 @@ impl Daemon {
         }
         self.forget(entry);
         Ok(())
+    }
+
+    /// Removes a container that was left out because its records cannot be read.
+    pub async fn remove_damaged(&self, text: &str) -> Result<(), RemoveError> {
+        let (engine, wanted) = (Arc::clone(&self.engine), text.to_owned());
+        let found = blocking(move || engine.find(&wanted)).await;
+        match found {
+            Err(FindError::Damaged { id, .. }) => self.engine.remove_damaged(&id).await,
+            Err(error) => Err(RemoveError::Find(error)),
+            // Nothing of the daemon's.
+            Ok(_) => Err(RemoveError::Find(FindError::NotFound { name: text.to_owned() })),
+        }
     }
 
     /// A start under way has a keeper that is not known here yet.

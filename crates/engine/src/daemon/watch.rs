@@ -12,6 +12,7 @@ use casemate_wire::Client;
 use super::entry::{Entry, Phase, Status, resting_status};
 use super::{Daemon, Subject, blocking};
 use crate::container::UNSEEN_EXIT;
+use crate::error::FindError;
 
 impl Daemon {
     /// Takes over a container as it is found when the daemon starts.
@@ -118,11 +119,10 @@ impl Daemon {
                 entry.set_container(container);
                 true
             }
+            Err(FindError::NotFound { .. }) => false,
             Err(error) => {
-                if !error.is_missing() {
-                    tracing::warn!(container = %entry.id.short(), error = casemate_model::chain(&error), "unreadable");
-                }
-                !error.is_missing()
+                tracing::warn!(container = %entry.id.short(), error = casemate_model::chain(&error), "unreadable");
+                true
             }
         }
     }

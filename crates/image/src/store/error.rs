@@ -1,6 +1,6 @@
 //! How the operations of the store fail, one type for each.
 
-use casemate_model::{Classify, Digest, ErrorClass};
+use casemate_model::{Classify, ContainerId, Digest, ErrorClass};
 
 use super::records::RecordsError;
 use crate::archive::ArchiveError;
@@ -113,12 +113,33 @@ impl Classify for ResolveError {
     }
 }
 
+/// The conflicts are in Docker's words.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    #[error("conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories")]
-    ManyNames { short: String },
+    /// `reference` is as the user wrote it.
+    #[error(
+        "conflict: unable to remove repository reference {reference:?} (must force) \
+         - container {} is using its referenced image {}",
+        container.short(),
+        image.short()
+    )]
+    NameInUse { reference: String, container: ContainerId, image: Digest },
+    #[error(
+        "conflict: unable to delete {} (cannot be forced) - image is being used by running container {}",
+        image.short(),
+        container.short()
+    )]
+    Running { image: Digest, container: ContainerId },
+    #[error(
+        "conflict: unable to delete {} (must be forced) - image is being used by stopped container {}",
+        image.short(),
+        container.short()
+    )]
+    Stopped { image: Digest, container: ContainerId },
+    #[error("conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories", image.short())]
+    ManyNames { image: Digest },
     #[error(transparent)]
     Records(#[from] RecordsError),
     #[error(transparent)]
@@ -129,7 +150,9 @@ impl Classify for RemoveError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Resolve(source) => source.class(),
-            Self::ManyNames { .. } => ErrorClass::Conflict,
+            Self::NameInUse { .. } | Self::Running { .. } | Self::Stopped { .. } | Self::ManyNames { .. } => {
+                ErrorClass::Conflict
+            }
             Self::Records(source) => source.class(),
             Self::Disk(source) => source.class(),
         }

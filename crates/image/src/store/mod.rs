@@ -42,7 +42,7 @@ pub use error::{LoadError, OpenError, RemoveError, ResolveError};
 pub use hold::Hold;
 pub use load::{LoadProgress, LoadedImage};
 pub use records::RecordsError;
-pub use remove::Removed;
+pub use remove::{Removed, User, Users};
 pub use resolve::ImageRow;
 
 use std::fs::{self, File};

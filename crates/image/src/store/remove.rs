@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use casemate_model::Digest;
+use casemate_model::{ContainerId, Digest};
 
 use super::hold::claim;
-use super::records::{ImageRecord, Records};
+use super::records::Records;
 use super::resolve::Match;
 use super::staging::remove_path;
 use super::{Lock, RemoveError, Store};
@@ -18,54 +18,114 @@ use crate::reference::Reference;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
     pub untagged: Vec<Reference>,
-    /// The image, if no name of it was left.
+    /// The image, if it is gone.
     pub deleted: Option<Digest>,
 }
 
+/// Those for whom images and layers stay. They must not become more while the
+/// store removes something for them, but for containers that hold their layers
+/// ([`super::Hold`]).
+#[derive(Clone, Debug, Default)]
+pub struct Users {
+    pub containers: Vec<User>,
+    /// There are containers of which nobody can tell what they stand on: no
+    /// layer goes.
+    pub some_unknown: bool,
+}
+
+/// A container, as far as the store is concerned.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub container: ContainerId,
+    pub image: Digest,
+    pub layers: Vec<Digest>,
+    pub running: bool,
+}
+
+impl Users {
+    fn any(&self, image: &Digest) -> Option<&User> {
+        self.containers.iter().find(|user| user.image == *image)
+    }
+
+    fn running(&self, image: &Digest) -> Option<&User> {
+        self.containers.iter().find(|user| user.image == *image && user.running)
+    }
+
+    fn need(&self, layer: &Digest) -> bool {
+        self.some_unknown || self.containers.iter().any(|user| user.layers.contains(layer))
+    }
+}
+
+/// How far a removal goes.
+struct Plan {
+    id: Digest,
+    untagged: Vec<Reference>,
+    /// Whether the image goes with its names.
+    delete: bool,
+}
+
 impl Store {
-    /// Takes a name from its image, or removes an image that is given by its id
-    /// (with several names: only if `force`). An image without names goes, with
-    /// every layer that no other image has, that no process holds and that
-    /// `in_use` does not claim for a container.
-    pub fn remove(
-        &self,
-        reference: &str,
-        force: bool,
-        in_use: &dyn Fn(&Digest) -> bool,
-    ) -> Result<Removed, RemoveError> {
+    /// Takes a name from its image, or removes an image that is given by its id,
+    /// by Docker's rules (moby, `ImageService.ImageDelete`):
+    ///
+    /// - The last name of an image that containers use goes only by `force`.
+    /// - An image goes with its last name, unless a container runs on it.
+    /// - By its id an image with several names, or one that containers use, goes
+    ///   only by `force`; one on which a container runs never does.
+    ///
+    /// With an image goes every layer that no other image has, that no process
+    /// holds and that none of `users` stands on.
+    pub fn remove(&self, reference: &str, force: bool, users: &Users) -> Result<Removed, RemoveError> {
         let lock = self.lock()?;
         let mut records = self.read_records()?;
-        let (id, untagged) = match records.find(reference)? {
-            Match::Name(image, name) => (image.id.clone(), vec![name]),
-            Match::Id(image) if image.names.len() > 1 && !force => {
-                return Err(RemoveError::ManyNames { short: image.id.short().to_owned() });
+        let Plan { id, untagged, delete } = match records.find(reference)? {
+            Match::Name(image, name) if image.names.len() > 1 => {
+                Plan { id: image.id.clone(), untagged: vec![name], delete: false }
             }
-            Match::Id(image) => (image.id.clone(), image.names.clone()),
+            Match::Name(image, name) => {
+                if let (false, Some(user)) = (force, users.any(&image.id)) {
+                    return Err(RemoveError::NameInUse {
+                        reference: reference.to_owned(),
+                        container: user.container.clone(),
+                        image: image.id.clone(),
+                    });
+                }
+                let delete = users.running(&image.id).is_none();
+                Plan { id: image.id.clone(), untagged: vec![name], delete }
+            }
+            Match::Id(image) => {
+                let id = image.id.clone();
+                if let Some(user) = users.running(&id) {
+                    return Err(RemoveError::Running { image: id, container: user.container.clone() });
+                }
+                if !force && image.names.len() > 1 {
+                    return Err(RemoveError::ManyNames { image: id });
+                }
+                if let (false, Some(user)) = (force, users.any(&id)) {
+                    return Err(RemoveError::Stopped { image: id, container: user.container.clone() });
+                }
+                Plan { id, untagged: image.names.clone(), delete: true }
+            }
         };
-        let deleted = records.take_names(&id, &untagged).then_some(id);
+        records.take(&id, &untagged, delete);
         self.write_records(&lock, &records)?;
-        self.sweep_locked(&lock, &records, in_use)?;
-        Ok(Removed { untagged, deleted })
+        self.sweep_locked(&lock, &records, users)?;
+        Ok(Removed { untagged, deleted: delete.then_some(id) })
     }
 
     /// Removes blobs and layers that no image has, as [`Store::remove`] does:
     /// when a container is removed, its image's layers may have become free.
-    pub fn sweep(&self, in_use: &dyn Fn(&Digest) -> bool) -> Result<(), RemoveError> {
+    pub fn sweep(&self, users: &Users) -> Result<(), RemoveError> {
         let lock = self.lock()?;
         let records = self.read_records()?;
-        self.sweep_locked(&lock, &records, in_use)
+        self.sweep_locked(&lock, &records, users)
     }
 
-    fn sweep_locked(
-        &self,
-        lock: &Lock,
-        records: &Records,
-        in_use: &dyn Fn(&Digest) -> bool,
-    ) -> Result<(), RemoveError> {
+    fn sweep_locked(&self, lock: &Lock, records: &Records, users: &Users) -> Result<(), RemoveError> {
         // What goes is first moved aside: a layer is either whole or not there.
         let trash = self.stage_locked(lock)?;
         for_each_digest(&self.layers(), &mut |path, diff_id| {
-            if records.uses_layer(diff_id) || in_use(diff_id) {
+            if records.uses_layer(diff_id) || users.need(diff_id) {
                 return Ok(());
             }
             let Some(_claim) = claim(path)? else {
@@ -82,17 +142,14 @@ impl Store {
 }
 
 impl Records {
-    /// True if the image is gone with its last name.
-    fn take_names(&mut self, id: &Digest, names: &[Reference]) -> bool {
-        let before = self.images.len();
-        self.images.retain_mut(|image: &mut ImageRecord| {
-            if image.id != *id {
-                return true;
-            }
+    /// Takes names from an image, or the image with them.
+    fn take(&mut self, id: &Digest, names: &[Reference], image_too: bool) {
+        if image_too {
+            self.images.retain(|image| image.id != *id);
+        }
+        for image in self.images.iter_mut().filter(|image| image.id == *id) {
             image.names.retain(|name| !names.contains(name));
-            !image.names.is_empty()
-        });
-        self.images.len() < before
+        }
     }
 }
 

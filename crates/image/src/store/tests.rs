@@ -5,9 +5,9 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use casemate_model::{Classify, Digest, ErrorClass};
+use casemate_model::{Classify, ContainerId, ErrorClass};
 
-use super::{LoadError, LoadProgress, RemoveError, ResolveError, Store};
+use super::{LoadError, LoadProgress, RemoveError, Removed, ResolveError, Store, User, Users};
 use crate::archive::ArchiveError;
 use crate::fixture::{
     SampleImage, archive, blob_path, directory, docker_files, file, gzip, hard_link, manifest_descriptor, names,
@@ -66,8 +66,15 @@ fn docker(image: &SampleImage, tags: &[&str]) -> Vec<u8> {
     archive(&docker_files(&[(image, tags)]))
 }
 
-fn nobody(_: &Digest) -> bool {
-    false
+fn nobody() -> Users {
+    Users::default()
+}
+
+/// One container on this image.
+fn a_user(image: &SampleImage, running: bool) -> Users {
+    let container = ContainerId::from_random([0xc0; 32]);
+    let layers = vec![image.diff_id(0), image.diff_id(1)];
+    Users { containers: vec![User { container, image: image.id(), layers, running }], some_unknown: false }
 }
 
 #[test]
@@ -282,34 +289,102 @@ fn removing_frees_what_nobody_needs() {
     let (one, two) = (sample(b"one", gzip), sample(b"two", gzip));
     home.load(&archive(&docker_files(&[(&one, &["one", "uno"]), (&two, &["two"])]))).unwrap();
     let layers = |home: &Home| home.digests_in(home.store.layers()).len();
-    let error = home.store.remove(one.id().short(), false, &nobody).unwrap_err();
+    let error = home.store.remove(one.id().short(), false, &nobody()).unwrap_err();
     assert!(matches!(error, RemoveError::ManyNames { .. }));
-    let removed = home.store.remove("one", false, &nobody).unwrap();
+    let removed = home.store.remove("one", false, &nobody()).unwrap();
     assert_eq!((removed.untagged[0].to_string().as_str(), removed.deleted, layers(&home)), ("one:latest", None, 3));
     assert!(home.store.resolve("one").is_err() && home.store.resolve("uno").is_ok());
 
-    // Claimed for a container: the image goes, the layer stays until it is free.
+    // A container stands on it: by force the image goes, the layers stay until
+    // they are free.
+    let user = a_user(&one, false);
     let top = one.diff_id(1);
-    let removed = home.store.remove("uno", false, &|diff_id| *diff_id == top).unwrap();
+    let removed = home.store.remove("uno", true, &user).unwrap();
     assert_eq!((removed.deleted, layers(&home)), (Some(one.id()), 3));
-    home.store.sweep(&nobody).unwrap();
+    home.store.sweep(&Users { some_unknown: true, ..nobody() }).unwrap();
+    assert_eq!(layers(&home), 3, "an unknown container may stand on it");
+    home.store.sweep(&nobody()).unwrap();
     assert_eq!(layers(&home), 2, "the base is the other image's too");
     assert!(!home.store.layer_dir(&top).exists());
 
     // Held by a process.
     let image = home.store.resolve("two").unwrap();
     let hold = home.store.hold(&image).unwrap();
-    home.store.remove(&two.id().to_string(), false, &nobody).unwrap();
+    home.store.remove(&two.id().to_string(), false, &nobody()).unwrap();
     assert_eq!(layers(&home), 2);
     drop(hold);
-    home.store.sweep(&nobody).unwrap();
+    home.store.sweep(&nobody()).unwrap();
     assert_eq!((layers(&home), home.digests_in(home.store.blobs()).len()), (0, 0));
     assert!(matches!(home.store.hold(&image), Err(ResolveError::NotFound { .. })));
     assert!(matches!(
-        home.store.remove("two", true, &nobody),
+        home.store.remove("two", true, &nobody()),
         Err(RemoveError::Resolve(ResolveError::NotFound { .. }))
     ));
     assert!(home.is_staging_empty());
+}
+
+/// As moby's `daemon/images/image_delete.go` has it, word for word.
+#[test]
+fn images_in_use_are_kept_by_dockers_rules() {
+    if not_root() {
+        return;
+    }
+    let home = Home::new();
+    let image = sample(b"x", gzip);
+    let (id, container) = (image.id(), ContainerId::from_random([0xc0; 32]));
+    let (id, short, container) = (id.to_string(), id.short(), container.short());
+    let (stopped, running) = (a_user(&image, false), a_user(&image, true));
+    let load = |names: &[&str]| drop(home.load(&docker(&image, names)).unwrap());
+    let refused = |reference: &str, force: bool, users: &Users| {
+        let before = home.store.images().unwrap();
+        let error = home.store.remove(reference, force, users).unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Conflict);
+        assert_eq!(home.store.images().unwrap(), before, "{error}");
+        error.to_string()
+    };
+    let removed = |reference: &str, force: bool, users: &Users| {
+        let Removed { untagged, deleted } = home.store.remove(reference, force, users).unwrap();
+        let untagged: Vec<String> = untagged.iter().map(ToString::to_string).collect();
+        (untagged.join(" "), deleted.is_some())
+    };
+
+    load(&["app"]);
+    for users in [&stopped, &running] {
+        let expected = format!(
+            "conflict: unable to remove repository reference \"app\" (must force) \
+             - container {container} is using its referenced image {short}"
+        );
+        assert_eq!(refused("app", false, users), expected);
+    }
+    let in_use = |force: &str, kind: &str| {
+        format!("conflict: unable to delete {short} ({force}) - image is being used by {kind} container {container}")
+    };
+    assert_eq!(refused(&id, false, &stopped), in_use("must be forced", "stopped"));
+    for force in [false, true] {
+        assert_eq!(refused(short, force, &running), in_use("cannot be forced", "running"));
+    }
+    // Of several names one can always go.
+    load(&["also"]);
+    let many =
+        format!("conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories");
+    assert_eq!(refused(&id, false, &stopped), many);
+    assert_eq!(refused(&id, false, &running), in_use("cannot be forced", "running"));
+    assert_eq!(removed("also", false, &running), ("also:latest".to_owned(), false));
+    // By force the last one too; the image stays as long as a container runs on it.
+    assert_eq!(removed("app", true, &running), ("app:latest".to_owned(), false));
+    let rows = home.store.images().unwrap();
+    assert_eq!((rows.len(), &rows[0].repository, rows[0].id.to_string()), (1, &None, id.clone()));
+    assert_eq!(refused(&id, true, &running), in_use("cannot be forced", "running"));
+    assert_eq!(refused(&id, false, &stopped), in_use("must be forced", "stopped"));
+    assert_eq!(removed(&id, true, &stopped), (String::new(), true));
+
+    load(&["app"]);
+    assert_eq!(removed("app", true, &stopped), ("app:latest".to_owned(), true));
+    load(&["app", "also"]);
+    assert_eq!(removed(&id, true, &stopped), ("app:latest also:latest".to_owned(), true));
+    load(&["app"]);
+    assert_eq!(removed(short, false, &nobody()), ("app:latest".to_owned(), true));
+    assert!(home.store.images().unwrap().is_empty());
 }
 
 #[test]
@@ -324,7 +399,7 @@ fn the_built_in_image_is_loaded_once() {
     assert!(home.store.load_builtin(&name, &path).unwrap());
     assert!(!home.store.load_builtin(&name, &path).unwrap());
     assert!(!home.store.load_builtin(&name, Path::new("/nowhere")).unwrap());
-    home.store.remove("busybox", false, &nobody).unwrap();
+    home.store.remove("busybox", false, &nobody()).unwrap();
     assert!(home.store.load_builtin(&name, &path).unwrap());
     let other: Reference = "other".parse().unwrap();
     let error = home.store.load_builtin(&other, Path::new("/nowhere")).unwrap_err();
@@ -363,7 +438,7 @@ fn loads_and_removals_at_the_same_time_do_not_disturb_each_other() {
     let elsewhere = || {
         let store = Store::open(root).unwrap();
         store.load(&bytes[..], &mut |_| {}).unwrap();
-        store.remove("app", false, &nobody).unwrap();
+        store.remove("app", false, &nobody()).unwrap();
     };
     let archive = Interrupted { bytes: &bytes, half: bytes.len() / 2, then: Some(elsewhere) };
     home.store.load(archive, &mut |_| {}).unwrap();

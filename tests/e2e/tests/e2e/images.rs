@@ -214,12 +214,47 @@ both_modes! {
         assert_eq!(removed, format!("Untagged: thing:2\nDeleted: {id}\n"));
         engine.run(&["--rm", "thing:2", "true"]).exits(125).complains("Unable to find image 'thing:2' locally");
         engine.cli(&["rmi", "thing:2"]).exits(1).complains("No such image: thing:2");
+        engine.cli(&["rmi", "-f", "thing:2"]).ok().prints("").complains("No such image: thing:2");
         engine.cli(&["rm", "user"]).ok();
         // Nothing but the built-in image's layers stays on the disk.
         engine.cli(&["rmi", "-f", "busybox"]);
         let left = casemate_e2e::host::files_below(&engine.root().join("images"));
         let large: Vec<_> = left.iter().filter(|path| path.metadata().is_ok_and(|m| m.is_file() && m.len() > 100_000)).collect();
         assert!(large.is_empty(), "{large:?}");
+    }
+
+    /// Docker's rules and words (moby, `daemon/images/image_delete.go`).
+    fn that_containers_use_are_kept(engine: &Engine) {
+        let container = engine.start("user", &[]);
+        let (inspected, id) = (container.inspect(), |value: &Value| value.as_str().unwrap().to_owned());
+        let (image, container_id) = (id(&inspected["Image"]), id(&inspected["Id"])[..12].to_owned());
+        let short = image.trim_start_matches("sha256:")[..12].to_owned();
+        let reference = format!(
+            "conflict: unable to remove repository reference \"busybox\" (must force) - \
+             container {container_id} is using its referenced image {short}"
+        );
+        let in_use = |force, kind| {
+            format!("conflict: unable to delete {short} ({force}) - image is being used by {kind} container {container_id}")
+        };
+        let refused = |args: &[&str], words: &str| {
+            let refused = engine.cli(&[&["rmi"], args].concat()).exits(1).prints("");
+            assert_eq!(refused.err(), format!("casemate: {words}\n"));
+        };
+        refused(&["busybox"], &reference);
+        refused(&[&short], &in_use("cannot be forced", "running"));
+        refused(&["-f", &image], &in_use("cannot be forced", "running"));
+        // By force the name goes, not what a container runs on.
+        engine.cli(&["rmi", "-f", "busybox"]).ok().prints("Untagged: busybox:latest\n");
+        container.exec(&["echo", "alive"]).ok().prints("alive\n");
+        assert_eq!(engine.cli(&["images", "-q"]).word(), short);
+        engine.cli(&["kill", "user"]).ok();
+        refused(&[&short], &in_use("must be forced", "stopped"));
+        engine.cli(&["rmi", "-f", &short]).ok().prints(&format!("Deleted: {image}\n"));
+        // Its layers stay until the container goes.
+        let layers = engine.root().join("images/layers");
+        assert!(!casemate_e2e::host::names(&layers).is_empty());
+        engine.cli(&["rm", "user"]).ok();
+        assert!(casemate_e2e::host::names(&layers).is_empty());
     }
 
     fn can_come_through_a_pipe(engine: &Engine) {

@@ -32,6 +32,8 @@ both_modes! {
         engine.cli(&["logs", "kept"]).ok().prints("said\n");
         engine.cli(&["rm", "kept"]).ok().prints("kept\n");
         engine.cli(&["rm", "kept"]).exits(1).complains("No such container: kept");
+        // By force it is no failure, as in Docker's client.
+        engine.cli(&["rm", "-f", "kept"]).ok().prints("").complains("No such container: kept");
         // The same name is free again.
         engine.run(&["--rm", "--name", "kept", "busybox", "true"]).ok();
     }

@@ -29,6 +29,17 @@ both_modes! {
         }
     }
 
+    /// Docker's word for no limit.
+    fn nought_is_no_limit(engine: &Engine) {
+        let container = engine.start("free", &["-m", "0", "--cpus", "0"]);
+        let host = &container.inspect()["HostConfig"];
+        assert_eq!((&host["Memory"], &host["NanoCpus"]), (&json!(0), &json!(0)));
+        let quota = container.exec(&["sh", "-c", CPU_LIMIT]).word();
+        assert!(quota.starts_with("max ") || quota.starts_with("-1 "), "{quota}");
+        let memory = container.exec(&["sh", "-c", MEMORY_LIMIT]).word();
+        assert!(memory.parse::<u64>().is_ok_and(|bytes| bytes > 1 << 60) || memory == "max", "{memory}");
+    }
+
     fn beyond_it_the_container_is_killed_and_says_so(engine: &Engine) {
         let args = ["--name", "fat", "-m", "64m", "busybox", "dd", "if=/dev/zero", "of=/dev/null", TOO_MUCH, "count=1"];
         engine.run(&args).exits(137);

@@ -1,0 +1,30 @@
+//! What `--help` shows.
+
+use casemate_e2e::{Isolation, modes};
+
+const OF_THE_ENGINE: [&str; 3] = ["--root", "--qemu", "--boot-timeout"];
+
+#[test]
+fn the_engines_options_are_in_its_own_help_only() {
+    modes::in_mode(Isolation::Process, |engine| {
+        let help = engine.cli(&["--help"]).ok().out();
+        assert!(help.contains("Engine options:") && OF_THE_ENGINE.iter().all(|option| help.contains(option)), "{help}");
+        for command in [
+            "run", "exec", "ps", "kill", "stop", "rm", "logs", "inspect", "top", "load", "images", "rmi", "info",
+            "doctor", "daemon",
+        ] {
+            let help = engine.cli(&[command, "--help"]).ok().out();
+            assert!(help.contains("Usage: casemate"), "{help}");
+            assert!(OF_THE_ENGINE.iter().all(|option| !help.contains(option)), "{help}");
+        }
+        // They work before and after the command all the same.
+        let elsewhere = engine.scratch().join("elsewhere");
+        let root = elsewhere.to_str().unwrap();
+        engine.cli(&["--root", root, "ps"]).ok();
+        assert!(elsewhere.join("containers").exists());
+        std::fs::remove_dir_all(&elsewhere).unwrap();
+        engine.cli(&["ps", "--root", root]).ok();
+        assert!(elsewhere.join("containers").exists());
+        engine.cli(&["ps", "--no-such-option"]).exits(125);
+    });
+}

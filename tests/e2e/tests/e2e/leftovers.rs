@@ -1,0 +1,136 @@
+//! What is found at the start that should not be there, or not like that: after
+//! the host went down, in damaged records, in directories that others reach.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use casemate_e2e::process::{ended_within, pid};
+use casemate_e2e::{Engine, PATIENCE, both_modes, eventually, host};
+use rustix::process::{Signal, kill_process};
+use serde_json::json;
+
+/// The host goes down and comes up: nothing runs, and the directory of what
+/// runs is empty.
+fn go_down(engine: &Engine) {
+    for process in engine.leaks().processes() {
+        let _ = kill_process(pid(process.pid), Signal::KILL);
+        assert!(ended_within(process.pid, PATIENCE), "{process:?}");
+    }
+    for name in host::names(engine.run_dir()) {
+        let path = engine.run_dir().join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.unwrap();
+    }
+    // Control groups do not outlive their kernel.
+    let containers = engine.root().join("containers");
+    let ours = |group: &PathBuf| containers.join(group.file_name().unwrap_or_default()).exists();
+    for group in host::cgroups().into_iter().filter(ours) {
+        eventually("an empty control group", PATIENCE, || fs::remove_dir(&group));
+    }
+}
+
+fn dir_of(engine: &Engine, name: &str) -> PathBuf {
+    engine.root().join("containers").join(engine.container(name).inspect()["Id"].as_str().unwrap())
+}
+
+both_modes! {
+    fn after_the_host_went_down(engine: &Engine) {
+        engine.start("ran", &[]);
+        engine.start("ran-with-rm", &["--rm"]);
+        engine.run(&["--name", "ended", "busybox", "sh", "-c", "echo said; exit 3"]).exits(3);
+        let gone = dir_of(engine, "ran-with-rm");
+        // Killed while they were made and removed: the configuration comes
+        // first and goes first.
+        let half = ["a", "b"].map(|digit| engine.root().join("containers").join(digit.repeat(64)));
+        fs::create_dir(&half[0]).unwrap();
+        fs::create_dir_all(half[1].join("upper/etc")).unwrap();
+        fs::write(half[1].join("upper/etc/passwd"), "x").unwrap();
+        go_down(engine);
+
+        let names = engine.cli(&["ps", "-a", "--format", "json"]).ok().out();
+        assert_eq!(names.lines().count(), 2, "{names}");
+        for path in half.iter().chain([&gone]) {
+            assert!(!path.exists(), "{}", path.display());
+        }
+        let (ran, ended) = (engine.container("ran").state(), engine.container("ended").state());
+        assert_eq!((&ran["Status"], &ran["ExitCode"], &ran["Error"]), (&json!("exited"), &json!(255), &json!("the host went down")));
+        assert_eq!((&ended["Status"], &ended["ExitCode"]), (&json!("exited"), &json!(3)));
+        engine.cli(&["logs", "ended"]).ok().prints("said\n");
+        engine.cli(&["rm", "ran", "ended"]).ok();
+        engine.run(&["--rm", "busybox", "echo", "works"]).ok().prints("works\n");
+    }
+
+    /// While something runs, what a killed command left half-removed goes too.
+    fn what_is_half_removed_goes(engine: &Engine) {
+        engine.start("runs", &[]);
+        engine.run(&["--name", "ended", "busybox", "true"]).ok();
+        let dir = dir_of(engine, "ended");
+        fs::remove_file(dir.join("config.json")).unwrap();
+        engine.cli(&["ps"]).ok();
+        assert!(!dir.exists());
+        engine.container("runs").exec(&["echo", "alive"]).ok().prints("alive\n");
+    }
+
+    /// A record that cannot be read takes out its container, and nothing else.
+    fn damaged_records_are_told_and_can_be_removed(engine: &Engine) {
+        let damages: [(&str, &[u8], &str); 4] = [
+            ("config.json", b"{\"version\": 1, \"id\": \"", "is damaged: EOF while parsing"),
+            ("config.json", b"{\"version\": 99}", "has format version 99, this program knows 1"),
+            ("state.json", b"\x00\xff garbage", "is damaged: expected value"),
+            ("state.json", b"", "is damaged: EOF while parsing"),
+        ];
+        engine.start("sound", &[]);
+        for (number, (file, bytes, words)) in damages.into_iter().enumerate() {
+            let name = format!("broken-{number}");
+            // Some run, some have ended.
+            match number % 2 {
+                0 => drop(engine.start(&name, &[])),
+                _ => drop(engine.run(&["--name", &name, "busybox", "true"]).ok()),
+            }
+            let dir = dir_of(engine, &name);
+            let id = dir.file_name().unwrap().to_str().unwrap().to_owned();
+            fs::write(dir.join(file), bytes).unwrap();
+
+            let listed = engine.cli(&["ps", "-a", "--format", "json"]).ok();
+            assert_eq!((listed.out().lines().count(), listed.out().contains("\"sound\"")), (1, true), "{listed:?}");
+            assert_eq!(listed.err().matches("casemate: warning: ").count(), 1, "{listed:?}");
+            let path = dir.join(file);
+            let listed = listed.complains(&format!("{} {words}", path.display()));
+            listed.complains(&format!("casemate rm -f {} removes it", &id[..12]));
+            engine.run(&["--rm", "busybox", "echo", "works"]).ok().prints("works\n");
+            engine.cli(&["exec", "sound", "echo", "alive"]).ok().prints("alive\n");
+            engine.cli(&["rm", &id]).exits(1).complains("removes it");
+            // Its name is known where the configuration is sound.
+            let known = if file == "state.json" { &name } else { &id[..12] };
+            engine.cli(&["rm", "-f", known]).ok().prints(&format!("{known}\n"));
+            assert!(!dir.exists());
+            assert_eq!(engine.cli(&["ps", "-a"]).ok().err(), "");
+        }
+        engine.cli(&["rm", "-f", "sound"]).ok();
+        engine.leaks().check();
+    }
+}
+
+#[test]
+fn directories_that_others_can_write_in_are_refused() {
+    casemate_e2e::modes::in_mode(casemate_e2e::Isolation::Process, |engine| {
+        let set = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for dir in [engine.root(), engine.run_dir()] {
+            set(dir, 0o777);
+            let refused = engine.cli(&["ps"]).exits(1).complains("can be written by others (mode 0777)");
+            refused.complains(&format!("hint: if nobody else has put anything there: chmod go-w {}", dir.display()));
+            engine.run(&["--rm", "busybox", "true"]).exits(125).complains("chmod go-w");
+            set(dir, 0o755);
+            engine.cli(&["ps"]).ok();
+            set(dir, 0o700);
+        }
+        std::os::unix::fs::chown(engine.root(), Some(1000), None).unwrap();
+        engine.cli(&["ps"]).exits(1).complains("belongs to user 1000").complains("chown root");
+        std::os::unix::fs::chown(engine.root(), Some(0), None).unwrap();
+        // The engine's own are closed again.
+        set(&engine.root().join("images"), 0o755);
+        engine.cli(&["ps"]).ok();
+        assert_eq!(fs::metadata(engine.root().join("images")).unwrap().permissions().mode() & 0o777, 0o700);
+    });
+}
