@@ -8,7 +8,7 @@ CARGO := cargo
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 PREFIX ?= /usr/local
 
-.PHONY: all build packages test-packages casemate docker-init agent kernel busybox run test test-all lint bench fuzz install clean
+.PHONY: all build packages test-packages casemate docker-init agent kernel busybox run test test-all lint bench fuzz install uninstall clean
 
 all: build
 
@@ -74,10 +74,10 @@ bench: build
 	CASEMATE_BENCH_PREFIX=$(OUT) $(CARGO) run --release --locked -p casemate-bench
 
 install: build
-	install -D $(CASEMATE) $(DESTDIR)$(PREFIX)/bin/casemate
-	install -d $(DESTDIR)$(PREFIX)/lib/casemate
-	install -m 0755 $(LIB)/docker-init $(DESTDIR)$(PREFIX)/lib/casemate/
-	install -m 0644 $(LIB)/vmlinux $(LIB)/initrd.img $(LIB)/busybox.tar $(DESTDIR)$(PREFIX)/lib/casemate/
+	scripts/install.sh $(OUT) $(PREFIX) $(DESTDIR)
+
+uninstall:
+	scripts/uninstall.sh $(PREFIX) $(DESTDIR)
 
 clean:
 	rm -rf $(OUT)

@@ -14,14 +14,25 @@ const BACKLOG: usize = 4;
 pub(crate) enum Body {
     Empty,
     Whole(Option<Bytes>),
-    Stream(mpsc::Receiver<Bytes>),
+    Stream { pieces: mpsc::Receiver<Bytes>, endless: bool },
 }
 
 impl Body {
     /// A body and where to write it. Sending fails when the client has gone.
     pub(crate) fn stream() -> (mpsc::Sender<Bytes>, Self) {
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        (sender, Self::Stream(receiver))
+        (sender, Self::Stream { pieces: receiver, endless: false })
+    }
+
+    /// One that goes on until a container or its client ends: the daemon's own
+    /// end does not wait for it.
+    pub(crate) fn endless() -> (mpsc::Sender<Bytes>, Self) {
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        (sender, Self::Stream { pieces: receiver, endless: true })
+    }
+
+    pub(crate) fn is_endless(&self) -> bool {
+        matches!(self, Self::Stream { endless: true, .. })
     }
 }
 
@@ -42,7 +53,9 @@ impl hyper::body::Body for Body {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(pieces) => pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream { pieces, .. } => {
+                pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -54,7 +67,7 @@ impl hyper::body::Body for Body {
         match self {
             Self::Empty | Self::Whole(None) => SizeHint::with_exact(0),
             Self::Whole(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream { .. } => SizeHint::default(),
         }
     }
 }

@@ -19,6 +19,7 @@ mod filters;
 mod hijack;
 pub mod human;
 mod images;
+mod listener;
 mod out_of_scope;
 mod query;
 mod reply;
@@ -26,9 +27,12 @@ mod request;
 mod route;
 mod server;
 mod system;
+mod tls;
 mod websocket;
 
-pub use server::{HostFacts, serve};
+pub use listener::Listener;
+pub use server::{HostFacts, Limits, Server};
+pub use tls::{TlsError, TlsFiles, acceptor as tls_acceptor};
 
 /// What this daemon speaks.
 pub const API_VERSION: &str = "1.50";

@@ -77,7 +77,7 @@ pub(crate) async fn info(call: &Call) -> Reply {
         images.map_err(|error| ApiError::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??;
     let settings = call.daemon.engine().settings();
     let facts = &call.facts;
-    let isolation = settings.isolation.as_str();
+    let isolation = call.daemon.engine().default_isolation().as_str();
     reply::json(&json!({
         "ID": facts.machine_id,
         "Containers": entries.len(),
@@ -98,7 +98,7 @@ pub(crate) async fn info(call: &Call) -> Reply {
         "PidsLimit": true,
         "OomKillDisable": false,
         "IPv4Forwarding": false,
-        "Debug": false,
+        "Debug": facts.debug.get(),
         "NFd": 0,
         "NGoroutines": 0,
         "SystemTime": Timestamp::now().to_string(),
@@ -136,7 +136,7 @@ pub(crate) async fn info(call: &Call) -> Reply {
         // The stock client prints these on Linux, and not `Isolation`.
         "SecurityOptions": ["name=seccomp,profile=builtin", format!("name=isolation,profile={isolation}")],
         "ProductLicense": "Apache-2.0",
-        "Warnings": null,
+        "Warnings": facts.warnings,
         "Casemate": {
             "Accelerator": facts.accelerator,
             "AcceleratorReason": facts.accelerator_reason,
@@ -151,7 +151,7 @@ pub(crate) fn events(call: &Call) -> Reply {
     let filters = Filters::of(&call.query, &FILTERS)?;
     let (since, until) = (call.query.time("since")?, call.query.time("until")?);
     let (past, mut coming) = call.daemon.events().watch();
-    let (sender, body) = Body::stream();
+    let (sender, body) = Body::endless();
     tokio::task::spawn_local(async move {
         let fits = |event: &Event| {
             since.is_none_or(|since| event.time >= since)

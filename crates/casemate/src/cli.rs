@@ -6,6 +6,8 @@ use casemate_engine::Settings;
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::daemon::Given;
+
 #[derive(Debug, Parser)]
 #[command(
     name = "casemate",
@@ -19,6 +21,9 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// What is said of the daemon by flags.
+    #[arg(skip)]
+    pub(crate) given: Given,
 }
 
 impl Cli {
@@ -31,18 +36,34 @@ impl Cli {
     }
 
     pub(crate) fn read() -> Result<Self, clap::Error> {
-        Self::from_arg_matches(&Self::grammar().try_get_matches()?)
+        let matches = Self::grammar().try_get_matches()?;
+        let given = matches.subcommand_matches("daemon").map(Given::of).unwrap_or_default();
+        Ok(Self { given, ..Self::from_arg_matches(&matches)? })
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Engine options")]
 pub(crate) struct Global {
     /// Directory of images and containers
-    #[arg(long, global = true, env = "CASEMATE_ROOT", default_value = "/var/lib/casemate", value_name = "DIR")]
+    #[arg(
+        long,
+        visible_alias = "data-root",
+        global = true,
+        env = "CASEMATE_ROOT",
+        default_value = "/var/lib/casemate",
+        value_name = "DIR"
+    )]
     root: PathBuf,
     /// Directory of what runs: sockets and locks
-    #[arg(long, global = true, env = "CASEMATE_RUN", default_value = "/run/casemate", value_name = "DIR")]
+    #[arg(
+        long,
+        visible_alias = "exec-root",
+        global = true,
+        env = "CASEMATE_RUN",
+        default_value = "/run/casemate",
+        value_name = "DIR"
+    )]
     run: PathBuf,
     /// Directory of the guest's kernel and agent and of the built-in image [default: ../lib/casemate beside
     /// the program's directory]
@@ -73,7 +94,6 @@ impl Global {
         let program = std::env::current_exe()?;
         let beside = || program.parent()?.parent().map(|prefix| prefix.join("lib/casemate"));
         let lib = self.lib.or_else(beside).unwrap_or_else(|| PathBuf::from("/usr/local/lib/casemate"));
-        let millis = |seconds: f64| (seconds.clamp(0.1, 86_400.0) * 1000.0) as u64;
         Ok(Settings {
             root: std::path::absolute(self.root)?,
             run: std::path::absolute(self.run)?,
@@ -89,10 +109,15 @@ impl Global {
     }
 }
 
+/// From a tenth of a second to a day.
+pub(crate) fn millis(seconds: f64) -> u64 {
+    (seconds.clamp(0.1, 86_400.0) * 1000.0) as u64
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve the Docker Engine API
-    Daemon(DaemonArgs),
+    Daemon(Box<DaemonArgs>),
     /// Create and run a new container from an image
     Run(Box<RunArgs>),
     /// Execute a command in a running container
@@ -133,14 +158,55 @@ pub(crate) enum Command {
     Initramfs { agent: PathBuf, docker_init: PathBuf, out: PathBuf },
 }
 
-#[derive(Debug, Args)]
+/// dockerd's, where it has the same thing.
+#[derive(Clone, Debug, Args)]
 pub(crate) struct DaemonArgs {
-    /// Socket to listen on: unix:///path [default: docker.sock in the run directory]
+    /// Daemon socket(s) to connect to: unix:///PATH, tcp://ADDRESS:PORT or fd:// [default: docker.sock in the run
+    /// directory]
     #[arg(short = 'H', long, value_name = "ADDRESS")]
-    pub(crate) host: Option<String>,
+    pub(crate) host: Vec<String>,
+    /// Daemon configuration file [default: /etc/casemate/daemon.json]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
+    /// Path to use for daemon PID file [default: casemate.pid in the run directory]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) pidfile: Option<PathBuf>,
     /// Group for the unix socket [default: casemate, if there is one]
     #[arg(short = 'G', long, value_name = "GROUP")]
     pub(crate) group: Option<String>,
+    /// Runtime execution options: isolation=process|hyperv|default for containers that name none
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) exec_opt: Vec<String>,
+    /// Use TLS over TCP; implied by --tlsverify
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) tls: Option<bool>,
+    /// Use TLS over TCP and verify the clients' certificates
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) tlsverify: Option<bool>,
+    /// Trust clients with certificates signed only by this CA [default: /etc/casemate/ca.pem]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlscacert: Option<PathBuf>,
+    /// Path to TLS certificate file [default: /etc/casemate/cert.pem]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlscert: Option<PathBuf>,
+    /// Path to TLS key file [default: /etc/casemate/key.pem]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tlskey: Option<PathBuf>,
+    /// Enable debug mode
+    #[arg(short = 'D', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) debug: Option<bool>,
+    /// Set the logging level: debug, info, warn, error or fatal [default: info]
+    #[arg(short, long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Set the logging format: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// Seconds that requests get to be answered when the daemon is stopped [default: 15]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) shutdown_timeout: Option<u64>,
+    /// Validate daemon configuration and exit
+    #[arg(long)]
+    pub(crate) validate: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@
 mod attach;
 mod cli;
 mod commands;
+mod daemon;
 mod report;
 mod table;
 mod template;
@@ -32,8 +33,13 @@ fn main() -> ExitCode {
     if let Command::Keeper(args) = cli.command {
         return commands::keeper::run(args);
     }
-    let filter = EnvFilter::try_from_env("CASEMATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    if matches!(cli.command, Command::Daemon(_)) {
+        // Its log is as it is configured.
+        daemon::claim_sockets();
+    } else {
+        let filter = log_filter().unwrap_or_else(|| EnvFilter::new("warn"));
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    }
     let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let result = tokio::task::LocalSet::new().block_on(&runtime, commands::dispatch(cli));
@@ -47,4 +53,9 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => report::report(&error),
     }
+}
+
+/// What the environment wants logged: `CASEMATE_LOG`, or else `RUST_LOG`.
+fn log_filter() -> Option<EnvFilter> {
+    ["CASEMATE_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok())
 }

@@ -39,12 +39,8 @@ pub(crate) enum CliError {
     Initramfs(#[from] casemate_vm::InitramfsError),
     #[error(transparent)]
     Template(#[from] crate::template::TemplateError),
-    #[error("invalid address {0:?}: a socket is unix:///path")]
-    Host(String),
-    #[error("there is no group {0}")]
-    Group(String),
-    #[error("another daemon serves {0}")]
-    AnotherDaemon(std::path::PathBuf),
+    #[error(transparent)]
+    Daemon(#[from] crate::daemon::DaemonError),
     #[error("the input device is not a TTY")]
     NotATerminal,
     #[error("requested load from stdin, but stdin is a terminal; use -i FILE")]

@@ -81,7 +81,7 @@ impl Engine {
                 layers: image.layers.iter().map(ToString::to_string).collect(),
                 entrypoint_length: config.command.entrypoint_length,
             },
-            isolation: request.isolation.unwrap_or(self.settings.isolation).to_string(),
+            isolation: request.isolation.unwrap_or_else(|| self.default_isolation()).to_string(),
             args: config.command.args,
             env: config.env,
             cwd: config.cwd,

@@ -31,6 +31,7 @@ mod seccomp;
 mod start;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use casemate_image::Store;
 use casemate_model::Isolation;
@@ -67,7 +68,7 @@ pub struct Settings {
     pub health_deadline_ms: u64,
     /// Size of a hyperv container's writable disk, in bytes.
     pub scratch_size: u64,
-    /// Of containers that name none.
+    /// Of containers that name none, at first.
     pub isolation: Isolation,
 }
 
@@ -76,6 +77,8 @@ pub struct Engine {
     settings: Settings,
     layout: Layout,
     images: Store,
+    /// A daemon may be told another while it serves.
+    isolation: Mutex<Isolation>,
 }
 
 impl Engine {
@@ -90,13 +93,23 @@ impl Engine {
         }
         directories::prepare(&layout)?;
         let images = Store::open(layout.root()).map_err(OpenError::Images)?;
-        let engine = Self { settings, layout, images };
+        let isolation = Mutex::new(settings.isolation);
+        let engine = Self { settings, layout, images, isolation };
         engine.reconcile()?;
         Ok(engine)
     }
 
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Of containers that name none from now on.
+    pub fn default_isolation(&self) -> Isolation {
+        *self.isolation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_default_isolation(&self, isolation: Isolation) {
+        *self.isolation.lock().unwrap_or_else(PoisonError::into_inner) = isolation;
     }
 
     pub fn layout(&self) -> &Layout {

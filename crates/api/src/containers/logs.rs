@@ -11,11 +11,11 @@ use crate::request::Call;
 pub(crate) fn logs(call: &Call, id: &str) -> Reply {
     let entry = call.container(id)?;
     let query = &call.query;
-    let timestamps = query.flag("timestamps");
+    let (timestamps, follow) = (query.flag("timestamps"), query.flag("follow"));
     let request = LogRequest {
         stdout: query.flag("stdout"),
         stderr: query.flag("stderr"),
-        follow: query.flag("follow"),
+        follow,
         // A number that cannot be read is all, as in dockerd.
         tail: query.get("tail").and_then(|tail| tail.parse().ok()),
         since: query.time("since")?,
@@ -31,7 +31,7 @@ pub(crate) fn logs(call: &Call, id: &str) -> Reply {
             format!("cannot read the log of container {}: {error}", entry.id),
         ))
     })?;
-    let (sender, body) = Body::stream();
+    let (sender, body) = if follow { Body::endless() } else { Body::stream() };
     tokio::task::spawn_local(async move {
         loop {
             let item = tokio::select! {

@@ -19,7 +19,7 @@ pub(crate) fn wait(call: &Call, id: &str) -> Reply {
         Some(other) => return Err(ApiError::bad_request(format!("invalid condition: \"{other}\""))),
     };
     // The head goes out at once: a client starts the container after it.
-    let (sender, body) = Body::stream();
+    let (sender, body) = Body::endless();
     tokio::task::spawn_local(async move {
         let reached = tokio::select! {
             reached = life.wait_for(condition) => reached.map(|life| life.clone()),

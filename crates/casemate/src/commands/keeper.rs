@@ -29,7 +29,7 @@ pub(crate) fn run(args: KeeperArgs) -> ExitCode {
     let paths = Layout::new(args.keeper_root, args.keeper_run).container(&id);
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(paths.keeper_log());
     if let Ok(log) = log {
-        let filter = EnvFilter::try_from_env("CASEMATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+        let filter = crate::log_filter().unwrap_or_else(|| EnvFilter::new("info"));
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(Mutex::new(log)).init();
     }
     if let Err(error) = session {

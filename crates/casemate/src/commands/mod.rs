@@ -1,7 +1,6 @@
 //! One file for each command.
 
-mod daemon;
-mod doctor;
+pub(crate) mod doctor;
 mod exec;
 mod images;
 mod info;
@@ -23,10 +22,15 @@ use std::process::ExitCode;
 use casemate_engine::Engine;
 
 use crate::cli::{Cli, Command};
+use crate::daemon;
 use crate::report::{CliError, print_error};
 
 pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
-    let Cli { global, command } = cli;
+    let Cli { global, command, given } = cli;
+    let command = match command {
+        Command::Daemon(args) => return daemon::run(daemon::Sources::new(global, *args, given)).await,
+        command => command,
+    };
     let settings =
         global.settings().map_err(|source| CliError::Read { what: "the program's own path".into(), source })?;
     match command {
@@ -42,7 +46,6 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         // What is wrong with the host is theirs to say, so they open no engine.
         Command::Info(args) => return info::run(&settings, &args),
         Command::Doctor(args) => return doctor::run(&settings, &args),
-        Command::Daemon(args) => return daemon::run(settings, args).await,
         _ => {}
     }
     let engine = Engine::open(settings).map_err(|error| match &command {

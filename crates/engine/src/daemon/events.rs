@@ -52,13 +52,7 @@ impl Events {
         Self { past: RefCell::default(), sender: broadcast::channel(BACKLOG).0 }
     }
 
-    pub(crate) fn emit(
-        &self,
-        subject: Subject,
-        action: impl Into<String>,
-        id: &str,
-        attributes: BTreeMap<String, String>,
-    ) {
+    pub fn emit(&self, subject: Subject, action: impl Into<String>, id: &str, attributes: BTreeMap<String, String>) {
         let event =
             Arc::new(Event { subject, action: action.into(), id: id.to_owned(), attributes, time: Timestamp::now() });
         let mut past = self.past.borrow_mut();
