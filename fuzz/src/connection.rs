@@ -8,7 +8,8 @@
 //!   has returned, a service's with the connection.
 //! - The pipe is given back: nothing holds it on.
 //! - It takes a number of steps in proportion to the bytes, and memory within
-//!   what streams may buffer.
+//!   what streams may buffer: all that there may be where the peer opens them,
+//!   and those of the calls under way where it does not.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use casemate_model::{
     Bytes, Capabilities, Container, ContainerId, Device, DeviceAccess, EtcFiles, Limits, MemorySwap, Namespaces,
     NanoCpus, OutputStream, Process, ProcessRef, Rlimit, RlimitKind, Seccomp, Signal, Sysctl, TerminalSize, Tmpfs,
 };
-use casemate_wire::connection::MAX_WINDOWS;
+use casemate_wire::connection::{MAX_WINDOWS, WINDOW};
 use casemate_wire::{CallError, Client, Create, Extent, GuestPlace, Place, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -29,6 +30,10 @@ use crate::{memory, run};
 
 /// Besides what streams buffer: tasks, one message, the runtime.
 const FLAT: usize = 8 << 20;
+
+/// What a call of a client may hold: its stream's window, an answer that has
+/// begun, its own input and what of that is on its way.
+const PER_CALL: usize = 2 * WINDOW + 2 * MUCH;
 
 /// More than a stream's window, so that it fills.
 const MUCH: usize = 300_000;
@@ -42,15 +47,15 @@ pub fn check(data: &[u8]) {
         deaf: choice & 8 != 0,
         lingers: choice & 16 != 0,
     };
-    memory::bounded(FLAT + MAX_WINDOWS, || {
-        if choice & 1 == 0 {
-            if let Some((closing, bytes)) = bytes.split_first() {
-                run(check_service(bytes, manners, Duration::from_millis((*closing).into())));
-            }
-        } else {
-            run(check_client(bytes, manners));
+    if choice & 1 == 0 {
+        if let Some((closing, bytes)) = bytes.split_first() {
+            let closing = Duration::from_millis((*closing).into());
+            memory::bounded(FLAT + MAX_WINDOWS, || run(check_service(bytes, manners, closing)));
         }
-    });
+    } else {
+        // The other side opens no streams here.
+        memory::bounded(FLAT + calls().len() * PER_CALL, || run(check_client(bytes, manners)));
+    }
 }
 
 async fn check_service(bytes: &[u8], manners: Manners, closing: Duration) {

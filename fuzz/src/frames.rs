@@ -18,7 +18,7 @@ use casemate_model::{Capabilities, Failure, Process, ProcessRef, Signal};
 use casemate_wire::connection::multiplex;
 use casemate_wire::frame::{self, FrameError, MAX_MESSAGE};
 use casemate_wire::message::{Request, Response};
-use casemate_wire::{CallError, Client, Create, Place, Side, hello, serve};
+use casemate_wire::{CallError, Client, Create, Place, Room, Side, hello, serve};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncWriteExt, DuplexStream};
@@ -104,10 +104,14 @@ async fn check_request(bytes: &[u8], request: &Request) {
     let (service, mut near) = served(Answers::default());
     hello::exchange(&mut near).await.expect("both speak the same version");
     let (opener, _incoming) = multiplex(near, Side::Caller);
-    let mut stream = opener.open().await.expect("a first stream");
+    let mut stream = opener.open(Room::Control).await.expect("a first stream");
     stream.write_all(bytes).await.expect("room in the window");
     let response: Response = frame::read(&mut stream).await.expect("every readable request is answered");
-    let calls = service.calls();
+    let mut calls = service.calls();
+    if let [Call::Stdin(_), Call::Wait(_)] = &calls[..] {
+        // An input is open as long as its process runs.
+        calls.pop();
+    }
     let [call] = &calls[..] else {
         assert!(calls.is_empty(), "one request, one call");
         assert!(
@@ -122,7 +126,7 @@ async fn check_request(bytes: &[u8], request: &Request) {
     let (service, near) = served(Answers::default());
     let client = Client::connect(near).await.expect("both speak the same version");
     ask(&client, call).await.expect("the service refuses nothing");
-    assert_eq!(service.calls(), calls, "the same call came through");
+    assert!(service.calls().starts_with(&calls), "the same call came through");
 }
 
 fn keeps_its_promises(call: &Call) {

@@ -5,7 +5,7 @@ use casemate_model::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::connection::{Lost, Opener, Side, Stream, multiplex};
+use crate::connection::{Lost, OpenError, Opener, Room, Side, Stream, multiplex};
 use crate::convert::InvalidMessage;
 use crate::frame::{self, FrameError};
 use crate::hello::{self, HelloError};
@@ -14,6 +14,11 @@ use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Start
 
 /// Steps of a start that are looked at: an honest one has a dozen.
 const MAX_SPANS: usize = 64;
+
+/// The longest answer, in bytes, but for a list of processes: two texts of 4096
+/// characters, or a start's steps, with all their characters escaped. An answer
+/// that is begun and not ended costs no more than the window that it is in.
+const MAX_ANSWER: usize = 256 << 10;
 
 /// Speaks to a keeper or an agent. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -25,6 +30,9 @@ pub struct Client {
 pub enum CallError {
     #[error(transparent)]
     Refused(Failure),
+    /// Nothing was asked.
+    #[error("too much runs in this container at once")]
+    Full,
     #[error("no answer")]
     Lost(#[source] Lost),
     #[error("no answer")]
@@ -39,6 +47,7 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Refused(failure) => failure,
+            CallError::Full => Failure::new(ErrorClass::ResourceExhausted, chain(&error)),
             CallError::Lost(_) | CallError::Frame(FrameError::Io(_)) => {
                 Failure::new(ErrorClass::Unavailable, chain(&error))
             }
@@ -141,6 +150,13 @@ impl Client {
         self.raw(Request::Output { process: process.into(), stream: stream.into() }).await
     }
 
+    async fn open(&self, request: &Request) -> Result<Stream, CallError> {
+        self.opener.open(room(request)).await.map_err(|error| match error {
+            OpenError::Full => CallError::Full,
+            OpenError::Lost(lost) => CallError::Lost(lost),
+        })
+    }
+
     async fn done(&self, request: Request) -> Result<(), CallError> {
         match self.call(request).await? {
             Response::Done => Ok(()),
@@ -149,12 +165,11 @@ impl Client {
     }
 
     async fn call(&self, request: Request) -> Result<Response, CallError> {
-        let mut stream = self.opener.open().await.map_err(CallError::Lost)?;
-        ask(&mut stream, &request).await
+        ask(&mut self.open(&request).await?, &request).await
     }
 
     async fn raw(&self, request: Request) -> Result<Stream, CallError> {
-        let mut stream = self.opener.open().await.map_err(CallError::Lost)?;
+        let mut stream = self.open(&request).await?;
         match ask(&mut stream, &request).await? {
             Response::Done => Ok(stream),
             _ => Err(CallError::Unexpected),
@@ -162,9 +177,26 @@ impl Client {
     }
 }
 
+/// What a request's stream is for.
+fn room(request: &Request) -> Room {
+    match request {
+        Request::Exec(_) | Request::Wait { .. } | Request::Stdin { .. } | Request::Output { .. } => Room::Process,
+        Request::Create(_)
+        | Request::Start
+        | Request::Signal { .. }
+        | Request::Resize { .. }
+        | Request::Stop { .. }
+        | Request::Processes
+        | Request::Stats
+        | Request::Facts
+        | Request::Shutdown => Room::Control,
+    }
+}
+
 async fn ask(stream: &mut Stream, request: &Request) -> Result<Response, CallError> {
     frame::write(stream, request).await.map_err(CallError::Frame)?;
-    match frame::read(stream).await.map_err(CallError::Frame)? {
+    let longest = if matches!(request, Request::Processes) { frame::MAX_MESSAGE } else { MAX_ANSWER };
+    match frame::read_up_to(stream, longest).await.map_err(CallError::Frame)? {
         Response::Failed { class, message, hint } => {
             Err(CallError::Refused(crate::convert::failure(&class, message, hint)))
         }

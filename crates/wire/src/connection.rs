@@ -5,12 +5,20 @@
 //! opens streams has dropped its last [`Opener`]. How it ended is kept for
 //! whoever asks with [`Opener::lost`].
 //!
-//! What is held is bounded on both sides: a stream that nobody reads holds at
-//! most its window of bytes, the windows of one connection together
-//! [`MAX_WINDOWS`], and the sender of a stream waits while its window is full.
-//! The multiplexer keeps each frame apart, though: a peer that sends single
-//! bytes makes a byte cost some sixty (16.5 MiB for a window). Only streams that
-//! this side has opened and does not read count.
+//! What is held is bounded on both sides, by streams that nobody reads: each
+//! holds at most its window ([`WINDOW`]) of bytes that have come, whatever
+//! pieces they came in ([`gather`]), and the sender waits while the window is
+//! full; what waits to be sent is less. With [`MAX_STREAMS`] streams that is
+//! [`MAX_WINDOWS`] and a tenth in each direction, all told. The other side
+//! cannot open streams where this one is the caller, so there it is the streams
+//! that this side has opened that count.
+//!
+//! Streams have places, so that those of processes never use up what control
+//! calls need: see [`Room`].
+
+mod gather;
+mod header;
+mod held;
 
 use std::cell::RefCell;
 use std::io;
@@ -26,13 +34,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use yamux::{ConnectionError, Mode};
 
-/// Streams that may be open at once: an exec has up to four (input, two
-/// outputs, one waiter), so this allows some sixty execs side by side.
-const MAX_STREAMS: usize = 256;
+use gather::Gather;
+use held::{Held, Streams};
 
-/// What all streams of a connection may have buffered together, in bytes: the
-/// least that yamux allows for that many streams.
-pub const MAX_WINDOWS: usize = MAX_STREAMS * 256 * 1024;
+/// Execs whose streams have room on a connection, beside the container's init.
+pub const MAX_EXECS: usize = 64;
+
+/// A process has up to four: input, two outputs, one that waits for its end.
+const PROCESS_STREAMS: usize = 4 * (MAX_EXECS + 1);
+
+/// Control calls at once. They are answered in milliseconds, or wait for a
+/// container that stops; that many callers who wait for that are plenty.
+const CONTROL_STREAMS: usize = 16;
+
+/// Streams of this side that are closed here and not yet over there.
+const CLOSING_STREAMS: usize = 44;
+
+const MAX_STREAMS: usize = PROCESS_STREAMS + CONTROL_STREAMS + CLOSING_STREAMS;
+
+/// What a stream may have unread, in bytes: the least that yamux allows.
+pub const WINDOW: usize = 256 << 10;
+
+/// What all streams of a connection may have unread together, in bytes.
+pub const MAX_WINDOWS: usize = MAX_STREAMS * WINDOW;
 
 /// Turns of the task in which a connection that is to be closed has nothing
 /// left to send. The multiplexer looks at its streams a few at a time, and may
@@ -43,10 +67,6 @@ const QUIET_TURNS: u32 = 4;
 /// A caller whose writes fail while the last answers are on their way would not
 /// read them any more.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Of the streams, how many this side opens at most; the rest is room for
-/// those that are closed here and not yet over there.
-const MAX_OPENED: usize = MAX_STREAMS * 3 / 4;
 
 /// Which side of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +85,43 @@ pub enum Lost {
     #[error("connection lost")]
     Io(#[source] Arc<io::Error>),
     #[error("the other side broke the stream protocol")]
-    Protocol(#[source] Arc<ConnectionError>),
+    Protocol(#[source] Arc<Violation>),
+}
+
+/// What the other side did that it must not.
+#[derive(Debug, thiserror::Error)]
+pub enum Violation {
+    #[error(transparent)]
+    Multiplexer(ConnectionError),
+    #[error("it opened a stream where it only answers")]
+    OpenedStream,
+}
+
+/// What a stream is for. Each kind has places of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// One question and its answer: who asks waits for a place, which is free
+    /// as soon as another was answered.
+    Control,
+    /// Lasts as long as a process: if there is no place, there is none.
+    Process,
+}
+
+/// Why a stream could not be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("too many streams are open on this connection")]
+    Full,
+    #[error(transparent)]
+    Lost(Lost),
 }
 
 /// Opens streams to the other side. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Opener {
-    requests: mpsc::Sender<oneshot::Sender<yamux::Stream>>,
-    places: Arc<Semaphore>,
+    requests: mpsc::Sender<oneshot::Sender<Opened>>,
+    control: Arc<Semaphore>,
+    process: Arc<Semaphore>,
     lost: watch::Receiver<Option<Lost>>,
 }
 
@@ -80,7 +129,7 @@ pub struct Opener {
 /// closes the connection, once what its streams wrote has been sent.
 #[derive(Debug)]
 pub struct Incoming {
-    streams: mpsc::Receiver<yamux::Stream>,
+    streams: mpsc::Receiver<Opened>,
     lost: watch::Receiver<Option<Lost>>,
     _open: oneshot::Sender<()>,
 }
@@ -90,7 +139,14 @@ pub struct Incoming {
 #[derive(Debug)]
 pub struct Stream {
     inner: Compat<yamux::Stream>,
-    _place: Option<OwnedSemaphorePermit>,
+    held: Held,
+}
+
+/// A stream that nobody has taken yet.
+#[derive(Debug)]
+struct Opened {
+    stream: yamux::Stream,
+    held: Held,
 }
 
 /// Starts to multiplex `io`, which has been through [`crate::hello`]. The
@@ -106,36 +162,49 @@ where
         Side::Answerer => Mode::Server,
     };
     let pipe = Pipe(Rc::new(RefCell::new(io)));
-    let connection = yamux::Connection::new(pipe.clone().compat(), config, mode);
+    let held = Streams::default();
+    let connection = yamux::Connection::new(Gather::new(pipe.clone(), held.clone()).compat(), config, mode);
     let (requests, open_requests) = mpsc::channel(16);
     let (accepted, streams) = mpsc::channel(MAX_STREAMS);
     let (lost_sender, lost) = watch::channel(None);
     let (open, dropped) = oneshot::channel();
-    let driver = Driver { connection, open_requests, opening: None, accepted, dropped, side, closing: Closing::No };
+    let driver = Driver {
+        connection,
+        held: held.clone(),
+        open_requests,
+        opening: None,
+        accepted,
+        dropped,
+        side,
+        closing: Closing::No,
+    };
     tokio::task::spawn_local(async move {
         let reason = driver.run().await;
+        held.end();
         if side == Side::Answerer {
             // Until then the pipe takes what the other side still writes.
             let _ = tokio::time::timeout(LINGER, drained(pipe)).await;
         }
         lost_sender.send_replace(Some(reason));
     });
-    let places = Arc::new(Semaphore::new(MAX_OPENED));
-    (Opener { requests, places, lost: lost.clone() }, Incoming { streams, lost, _open: open })
+    let places = |count| Arc::new(Semaphore::new(count));
+    let (control, process) = (places(CONTROL_STREAMS), places(PROCESS_STREAMS));
+    (Opener { requests, control, process, lost: lost.clone() }, Incoming { streams, lost, _open: open })
 }
 
 impl Opener {
-    /// Opens a stream; waits while too many are open.
-    pub async fn open(&self) -> Result<Stream, Lost> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Lost::Closed)?;
+    pub async fn open(&self, room: Room) -> Result<Stream, OpenError> {
+        let place = match room {
+            Room::Control => Arc::clone(&self.control).acquire_owned().await.ok(),
+            Room::Process => Some(Arc::clone(&self.process).try_acquire_owned().map_err(|_| OpenError::Full)?),
+        };
         let (sender, receiver) = oneshot::channel();
-        if self.requests.send(sender).await.is_err() {
-            return Err(self.lost().await);
+        if self.requests.send(sender).await.is_ok()
+            && let Ok(opened) = receiver.await
+        {
+            return Ok(opened.taken(place));
         }
-        match receiver.await {
-            Ok(stream) => Ok(Stream { inner: stream.compat(), _place: Some(place) }),
-            Err(_) => Err(self.lost().await),
-        }
+        Err(OpenError::Lost(self.lost().await))
     }
 
     /// Waits for the connection's end.
@@ -147,7 +216,7 @@ impl Opener {
 impl Incoming {
     /// The next stream, or `None` at the connection's end.
     pub async fn next(&mut self) -> Option<Stream> {
-        self.streams.recv().await.map(|stream| Stream { inner: stream.compat(), _place: None })
+        self.streams.recv().await.map(|opened| opened.taken(None))
     }
 
     /// Waits for the connection's end.
@@ -160,6 +229,20 @@ impl Incoming {
         let lost = self.lost.clone();
         drop(self);
         wait_lost(lost).await
+    }
+}
+
+impl Opened {
+    fn taken(self, place: Option<OwnedSemaphorePermit>) -> Stream {
+        Stream { inner: self.stream.compat(), held: self.held.at(place) }
+    }
+}
+
+impl Stream {
+    /// Returns when the other side has dropped the stream, also if it has left
+    /// something to read. (A stream that is read to its end tells that itself.)
+    pub fn given_up(&self) -> impl Future<Output = ()> + use<> {
+        self.held.given_up()
     }
 }
 
@@ -207,9 +290,10 @@ async fn wait_lost(mut lost: watch::Receiver<Option<Lost>>) -> Lost {
 
 struct Driver<T> {
     connection: yamux::Connection<T>,
-    open_requests: mpsc::Receiver<oneshot::Sender<yamux::Stream>>,
-    opening: Option<oneshot::Sender<yamux::Stream>>,
-    accepted: mpsc::Sender<yamux::Stream>,
+    held: Streams,
+    open_requests: mpsc::Receiver<oneshot::Sender<Opened>>,
+    opening: Option<oneshot::Sender<Opened>>,
+    accepted: mpsc::Sender<Opened>,
     dropped: oneshot::Receiver<()>,
     side: Side,
     closing: Closing,
@@ -227,9 +311,17 @@ enum Closing {
 impl<T: futures::AsyncRead + futures::AsyncWrite + Unpin> Driver<T> {
     async fn run(mut self) -> Lost {
         let reason = poll_fn(|context| self.poll(context)).await;
-        // The streams' own ends are told by yamux; what is left is to flush.
-        let _ = poll_fn(|context| self.connection.poll_close(context)).await;
+        if matches!(reason, Lost::Closed) {
+            // The streams' own ends are told by yamux; what is left is to flush.
+            // To one that broke the rules there is nothing more to say.
+            let _ = poll_fn(|context| self.connection.poll_close(context)).await;
+        }
         reason
+    }
+
+    fn opened(&self, stream: yamux::Stream) -> Opened {
+        let held = self.held.hold(stream.id().val());
+        Opened { stream, held }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Lost> {
@@ -251,9 +343,10 @@ impl<T: futures::AsyncRead + futures::AsyncWrite + Unpin> Driver<T> {
             if self.opening.is_some() {
                 match self.connection.poll_new_outbound(context) {
                     Poll::Ready(Ok(stream)) => {
+                        let opened = self.opened(stream);
                         if let Some(request) = self.opening.take() {
                             // A caller that gave up drops the stream.
-                            let _ = request.send(stream);
+                            let _ = request.send(opened);
                         }
                         continue;
                     }
@@ -263,7 +356,10 @@ impl<T: futures::AsyncRead + futures::AsyncWrite + Unpin> Driver<T> {
             }
             let next = match (self.connection.poll_next_inbound(context), self.closing) {
                 (Poll::Ready(next), _) => next,
-                (Poll::Pending, Closing::No) => return Poll::Pending,
+                (Poll::Pending, Closing::No) => {
+                    self.held.free_places();
+                    return Poll::Pending;
+                }
                 (Poll::Pending, Closing::After(0)) => return Poll::Ready(Lost::Closed),
                 (Poll::Pending, Closing::After(turns)) => {
                     self.closing = Closing::After(turns - 1);
@@ -272,9 +368,19 @@ impl<T: futures::AsyncRead + futures::AsyncWrite + Unpin> Driver<T> {
                 }
             };
             match next {
-                // Nobody accepts any more, or the queue is full of streams that
-                // nobody took: dropping the stream resets it.
-                Some(Ok(stream)) => drop(self.accepted.try_send(stream)),
+                Some(Ok(_)) if self.side == Side::Caller => {
+                    return Poll::Ready(Lost::Protocol(Arc::new(Violation::OpenedStream)));
+                }
+                Some(Ok(stream)) => {
+                    let opened = self.opened(stream);
+                    // Nobody accepts any more, or the queue is full of streams
+                    // that nobody took: dropping the stream resets it.
+                    drop(self.accepted.try_send(opened));
+                    // Those that the other side has given up have their turn
+                    // before it opens another: each counts until it is dropped.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Some(Err(error)) => return Poll::Ready(reason_of(error)),
                 None => return Poll::Ready(Lost::Closed),
             }
@@ -286,13 +392,17 @@ fn reason_of(error: ConnectionError) -> Lost {
     match error {
         ConnectionError::Closed => Lost::Closed,
         ConnectionError::Io(error) => Lost::Io(Arc::new(error)),
-        other => Lost::Protocol(Arc::new(other)),
+        other => Lost::Protocol(Arc::new(Violation::Multiplexer(other))),
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if read.is_pending() {
+            self.held.want();
+        }
+        read
     }
 }
 

@@ -73,6 +73,8 @@ pub(crate) fn signal(number: u8) -> Result<Signal, InvalidMessage> {
 
 pub(crate) fn failed(failure: Failure) -> written::Response {
     let Failure { class, message, hint } = failure;
+    // Its reader would cut them, and take no answer of any length.
+    let (message, hint) = (printable(&message), hint.as_deref().map(printable));
     written::Response::Failed { class: class.name().to_owned(), message, hint }
 }
 

@@ -18,8 +18,8 @@ const PIECE: usize = 64 << 10;
 pub enum FrameError {
     #[error("connection lost")]
     Io(#[source] io::Error),
-    #[error("message of {length} bytes: the limit is {MAX_MESSAGE}")]
-    TooLong { length: u64 },
+    #[error("message of {length} bytes: the limit is {limit}")]
+    TooLong { length: usize, limit: usize },
     #[error("malformed message")]
     Malformed(#[source] serde_json::Error),
 }
@@ -29,7 +29,7 @@ pub async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), message: &T
     serde_json::to_writer(&mut bytes, message).map_err(FrameError::Malformed)?;
     let length = bytes.len() - 4;
     if length > MAX_MESSAGE {
-        return Err(FrameError::TooLong { length: length as u64 });
+        return Err(FrameError::TooLong { length, limit: MAX_MESSAGE });
     }
     bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
     io.write_all(&bytes).await.map_err(FrameError::Io)?;
@@ -37,9 +37,15 @@ pub async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), message: &T
 }
 
 pub async fn read<T: DeserializeOwned>(io: &mut (impl AsyncRead + Unpin)) -> Result<T, FrameError> {
+    read_up_to(io, MAX_MESSAGE).await
+}
+
+/// Reads a message that has at most `limit` bytes, where less than
+/// [`MAX_MESSAGE`] will do.
+pub async fn read_up_to<T: DeserializeOwned>(io: &mut (impl AsyncRead + Unpin), limit: usize) -> Result<T, FrameError> {
     let length = io.read_u32_le().await.map_err(FrameError::Io)? as usize;
-    if length > MAX_MESSAGE {
-        return Err(FrameError::TooLong { length: length as u64 });
+    if length > limit {
+        return Err(FrameError::TooLong { length, limit });
     }
     let mut bytes = Vec::with_capacity(length.min(PIECE));
     while bytes.len() < length {
@@ -63,7 +69,7 @@ mod tests {
     fn a_length_over_the_limit_is_refused_before_its_bytes() {
         let bytes = ((MAX_MESSAGE + 1) as u32).to_le_bytes();
         let error = block_on(read::<Request>(&mut &bytes[..])).unwrap_err();
-        assert!(matches!(error, FrameError::TooLong { length } if length == MAX_MESSAGE as u64 + 1));
+        assert!(matches!(error, FrameError::TooLong { length, limit: MAX_MESSAGE } if length == MAX_MESSAGE + 1));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod server;
 mod vocabulary;
 
 pub use client::{CallError, Client};
-pub use connection::{Incoming, Lost, Opener, Side, Stream};
+pub use connection::{Incoming, Lost, MAX_EXECS, OpenError, Opener, Room, Side, Stream};
 pub use hello::HelloError;
 pub use server::{Service, serve};
 pub use vocabulary::{

@@ -136,24 +136,34 @@ async fn respond(stream: &mut Stream, response: Result<Response, Failure>) -> bo
 
 async fn answer_stdin<S: Service>(service: &S, process: Result<ProcessRef, Failure>, mut stream: Stream) {
     let opened = match process {
-        Ok(process) => service.stdin(process).await,
+        Ok(process) => service.stdin(process.clone()).await.map(|stdin| (process, stdin)),
         Err(failure) => Err(failure),
     };
-    match opened {
-        Ok(mut stdin) => {
-            if respond(&mut stream, Ok(Response::Done)).await {
-                // An error here is the process closing its input: as with any
-                // broken pipe there is nobody to tell but the writer.
-                // A writer that went away has not ended its input; dropping it
-                // does what that means for this process.
-                if tokio::io::copy(&mut stream, &mut stdin).await.is_ok() {
-                    let _ = stdin.shutdown().await;
-                }
-            }
+    let (process, mut stdin) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => {
+            respond(&mut stream, Err(failure)).await;
+            let _ = stream.shutdown().await;
+            return;
         }
-        Err(failure) => drop(respond(&mut stream, Err(failure)).await),
+    };
+    if !respond(&mut stream, Ok(Response::Done)).await {
+        return;
     }
-    let _ = stream.shutdown().await;
+    // Neither must wait for a process that does not read: a writer that has
+    // gone, and the end of the process itself.
+    let given_up = stream.given_up();
+    let copied = tokio::select! {
+        copied = tokio::io::copy(&mut stream, &mut stdin) => copied,
+        () = given_up => return,
+        _ = service.wait(process) => return,
+    };
+    // After an error, which is the process closing its input, the stream is
+    // dropped as it is: so its writer is told, as with any broken pipe.
+    if copied.is_ok() {
+        let _ = stdin.shutdown().await;
+        let _ = stream.shutdown().await;
+    }
 }
 
 async fn answer_output<S: Service>(
@@ -232,3 +242,6 @@ async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Fai
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
