@@ -7,7 +7,9 @@
 //! ```
 //!
 //! Input and outputs of a process are handed out once each; until then its
-//! pipes hold what it wrote and then make it wait. Everything is driven by
+//! pipes hold what it wrote and then make it wait. When it has ended, its exit
+//! code is what is kept of it: input, terminal and handles are closed at once,
+//! outputs that nobody has taken after a while. Everything is driven by
 //! descriptors: there is no polling, and there are no threads (the launcher
 //! clones this process).
 
@@ -28,7 +30,7 @@ use casemate_model::{
 use casemate_wire::{ContainerProcess, ExecStarted, Stats};
 
 pub use fd::{FdStream, watch};
-use process::Supervised;
+use process::{Supervised, not_running};
 pub use writable::make_writable_layer;
 
 /// A start that takes longer has met something that blocks (a network
@@ -38,6 +40,10 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Ended execs whose exit codes are kept for those who ask late.
 const ENDED_EXECS: usize = 256;
+
+/// Who wants the outputs of a process takes them when it has started, which may
+/// have been its end; this allows for a VM on a host that is busy.
+const UNTAKEN_OUTPUTS: Duration = Duration::from_secs(10);
 
 /// One container, from its control group's making to its removal.
 #[derive(Debug)]
@@ -65,7 +71,9 @@ impl Supervisor {
 
     /// Starts another process in the running container, under this id.
     pub async fn exec(self: &Rc<Self>, id: ExecId, process: &Process) -> Result<ExecStarted, Failure> {
-        self.running(&ProcessRef::Init)?;
+        if !self.known(&ProcessRef::Init)?.is_running() {
+            return Err(not_running());
+        }
         let starting = self.cage.exec(process).map_err(|error| Failure::from_error(&error))?;
         let pid = self.bring_up(starting, ProcessRef::Exec(id.clone())).await?;
         Ok(ExecStarted { id, pid })
@@ -76,13 +84,13 @@ impl Supervisor {
         starting: casemate_launch::Starting,
         process: ProcessRef,
     ) -> Result<u32, Failure> {
-        let supervised = Supervised::after_start(starting, START_DEADLINE).await?;
+        let (supervised, pidfd) = Supervised::after_start(starting, START_DEADLINE).await?;
         let pid = supervised.pid();
         let supervised = Rc::new(supervised);
         self.processes.borrow_mut().insert(process.clone(), Rc::clone(&supervised));
         let this = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let status = supervised.ended().await;
+            let status = supervised.ended(pidfd).await;
             let oom_killed = process == ProcessRef::Init && this.cage.oom_killed();
             if process == ProcessRef::Init
                 && this.cage.outlives_init()
@@ -92,6 +100,12 @@ impl Supervisor {
             }
             supervised.set_exited(Exited { status, oom_killed, reason: None });
             this.forget_oldest(process);
+            // Not for the sake of this task: the container may go meanwhile.
+            drop(this);
+            if supervised.has_untaken_outputs() {
+                tokio::time::sleep(UNTAKEN_OUTPUTS).await;
+                supervised.drop_outputs();
+            }
         });
         Ok(pid)
     }
@@ -118,11 +132,11 @@ impl Supervisor {
     }
 
     pub fn signal(&self, process: &ProcessRef, signal: Signal) -> Result<(), Failure> {
-        self.running(process)?.signal(signal)
+        self.known(process)?.signal(signal)
     }
 
     pub fn resize(&self, process: &ProcessRef, size: TerminalSize) -> Result<(), Failure> {
-        self.running(process)?.resize(size)
+        self.known(process)?.resize(size)
     }
 
     /// The process's input, once.
@@ -177,19 +191,10 @@ impl Supervisor {
     fn known(&self, process: &ProcessRef) -> Result<Rc<Supervised>, Failure> {
         let known = self.processes.borrow().get(process).cloned();
         known.ok_or_else(|| match process {
-            ProcessRef::Init => Failure::new(ErrorClass::Conflict, "container is not running"),
+            ProcessRef::Init => not_running(),
             ProcessRef::Exec(id) => {
                 Failure::new(ErrorClass::NotFound, format!("No such exec instance: {}", id.as_str()))
             }
         })
-    }
-
-    fn running(&self, process: &ProcessRef) -> Result<Rc<Supervised>, Failure> {
-        let supervised = self.known(process)?;
-        if supervised.is_running() {
-            Ok(supervised)
-        } else {
-            Err(Failure::new(ErrorClass::Conflict, "container is not running"))
-        }
     }
 }

@@ -14,26 +14,36 @@ use crate::fd::{FdStream, watch};
 
 #[derive(Debug)]
 pub(crate) struct Supervised {
-    child: RefCell<Child>,
     pid: u32,
-    pidfd: AsyncFd<OwnedFd>,
-    /// The terminal, for as long as the process is known: it can be resized.
-    terminal: Option<FdStream>,
+    /// `None` when it has ended: of a process that is over nothing is held but
+    /// how it ended, and for a while what it wrote.
+    running: RefCell<Option<Running>>,
     streams: RefCell<Streams>,
     exited: Sender<Option<Exited>>,
 }
 
-/// What has not been handed out yet.
 #[derive(Debug)]
+struct Running {
+    child: Child,
+    /// Kept besides what is handed out: it can be resized.
+    terminal: Option<FdStream>,
+}
+
+/// What has not been handed out yet.
+#[derive(Debug, Default)]
 struct Streams {
     stdin: Option<FdStream>,
     stdout: Option<FdStream>,
     stderr: Option<FdStream>,
 }
 
+/// Readable when the process has ended.
+pub(crate) type PidFd = AsyncFd<OwnedFd>;
+
 impl Supervised {
-    /// Waits until the command has been executed, or says why it was not.
-    pub(crate) async fn after_start(starting: Starting, deadline: Duration) -> Result<Self, Failure> {
+    /// Waits until the command has been executed, or says why it was not. What
+    /// comes with it tells the process's end, to [`Self::ended`].
+    pub(crate) async fn after_start(starting: Starting, deadline: Duration) -> Result<(Self, PidFd), Failure> {
         let report = starting.report().try_clone_to_owned().map_err(|error| failed("watch the start", &error))?;
         let report = watch(report).map_err(|error| failed("watch the start", &error))?;
         if tokio::time::timeout(deadline, report.readable()).await.is_err() {
@@ -62,7 +72,8 @@ impl Supervised {
         };
         let pid = child.pid();
         let (exited, _) = channel(None);
-        Ok(Self { child: RefCell::new(child), pid, pidfd, terminal, streams: RefCell::new(streams), exited })
+        let running = RefCell::new(Some(Running { child, terminal }));
+        Ok((Self { pid, running, streams: RefCell::new(streams), exited }, pidfd))
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -70,12 +81,15 @@ impl Supervised {
     }
 
     /// Waits for the kernel to say that the process ended, and reaps it.
-    pub(crate) async fn ended(&self) -> ExitStatus {
+    pub(crate) async fn ended(&self, pidfd: PidFd) -> ExitStatus {
         loop {
-            let Ok(mut guard) = self.pidfd.readable().await else {
+            let Ok(mut guard) = pidfd.readable().await else {
                 return ExitStatus::Signal(Signal::KILL);
             };
-            match self.child.borrow_mut().try_wait() {
+            let Some(Running { child, .. }) = &mut *self.running.borrow_mut() else {
+                unreachable!("this is what ends it");
+            };
+            match child.try_wait() {
                 Ok(Some(status)) => return status,
                 Ok(None) => guard.clear_ready(),
                 Err(error) => {
@@ -86,8 +100,21 @@ impl Supervised {
         }
     }
 
+    /// It is over: nobody signals, resizes or feeds it any more.
     pub(crate) fn set_exited(&self, exited: Exited) {
+        self.running.take();
+        self.streams.borrow_mut().stdin.take();
         self.exited.send_replace(Some(exited));
+    }
+
+    /// Nobody has come for what it wrote.
+    pub(crate) fn drop_outputs(&self) {
+        self.streams.take();
+    }
+
+    pub(crate) fn has_untaken_outputs(&self) -> bool {
+        let streams = self.streams.borrow();
+        streams.stdout.is_some() || streams.stderr.is_some()
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -104,14 +131,22 @@ impl Supervised {
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Failure> {
-        self.child.borrow().signal(signal).map_err(|error| failed("send the signal", &error))
+        match &*self.running.borrow() {
+            Some(running) => running.child.signal(signal).map_err(|error| failed("send the signal", &error)),
+            None => Err(not_running()),
+        }
     }
 
     pub(crate) fn resize(&self, size: TerminalSize) -> Result<(), Failure> {
-        let Some(terminal) = &self.terminal else {
-            return Err(Failure::new(ErrorClass::Conflict, "the process has no terminal"));
-        };
-        casemate_launch::resize(terminal, size).map_err(|error| failed("resize the terminal", &error))
+        match &*self.running.borrow() {
+            Some(Running { terminal: Some(terminal), .. }) => {
+                casemate_launch::resize(terminal, size).map_err(|error| failed("resize the terminal", &error))
+            }
+            Some(Running { terminal: None, .. }) => {
+                Err(Failure::new(ErrorClass::Conflict, "the process has no terminal"))
+            }
+            None => Err(not_running()),
+        }
     }
 
     pub(crate) fn take_stdin(&self) -> Result<FdStream, Failure> {
@@ -126,6 +161,10 @@ impl Supervised {
         }
         .ok_or_else(|| taken("output"))
     }
+}
+
+pub(crate) fn not_running() -> Failure {
+    Failure::new(ErrorClass::Conflict, "container is not running")
 }
 
 fn taken(what: &str) -> Failure {
