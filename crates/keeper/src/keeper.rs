@@ -16,10 +16,12 @@ use tokio::task::JoinSet;
 
 use crate::attach::Outputs;
 use crate::backend::Backend;
+use crate::execs::Execs;
 use crate::input::ClientInput;
+use crate::pump::{Logged, Source, pump};
 use crate::timeline::Timeline;
 use crate::vm_mode::VmMode;
-use crate::{process_mode, state};
+use crate::{process_mode, state, to_its_end};
 
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -51,7 +53,9 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) backend: Backend,
-    pub(crate) outputs: Rc<Outputs>,
+    pub(crate) outputs: Outputs,
+    pub(crate) execs: Rc<Execs>,
+    log: Rc<RefCell<LogFile>>,
     /// What is on disk of it.
     pub(crate) state: RefCell<StateRecord>,
     terminal: bool,
@@ -107,11 +111,7 @@ impl Keeper {
 
     /// Waits until the container has exited.
     pub(crate) async fn exited(&self) -> Exited {
-        let mut exited = self.exited.subscribe();
-        match exited.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(exited)) => exited.clone(),
-            _ => unreachable!("the sender lives as long as the keeper"),
-        }
+        state::exited(&self.exited).await
     }
 
     pub(crate) async fn create(self: &Rc<Self>, create: Create) -> Result<(), Failure> {
@@ -160,7 +160,9 @@ impl Keeper {
         };
         Ok(Prepared {
             backend,
-            outputs: Rc::new(Outputs::new(log)),
+            outputs: Outputs::default(),
+            execs: Execs::new(),
+            log: Rc::new(RefCell::new(log)),
             state: RefCell::new(StateRecord::created()),
             terminal,
             stdin_once,
@@ -206,26 +208,22 @@ impl Keeper {
         let pid = prepared.backend.start(&prepared.timeline).await?;
         let mut pumps = JoinSet::new();
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
+            let output = prepared.outputs.of(stream);
             if prepared.terminal && stream == OutputStream::Stderr {
-                prepared.outputs.end(stream);
+                output.end();
                 continue;
             }
-            let output = prepared.backend.output(&ProcessRef::Init, stream).await?;
-            pumps.spawn_local(Rc::clone(&prepared.outputs).pump(stream, output));
+            let reader = prepared.backend.output(&ProcessRef::Init, stream).await?;
+            let source = Source::new(reader, self.exited.subscribe());
+            let log = Logged::new(stream, Rc::clone(&prepared.log));
+            pumps.spawn_local(pump(source, Rc::clone(output), Some(log)));
         }
         Ok((pid, pumps))
     }
 
     /// From running to gone.
     async fn see_through(self: Rc<Self>, prepared: Rc<Prepared>, mut pumps: JoinSet<()>) {
-        let exited = match prepared.backend.wait(&ProcessRef::Init).await {
-            Ok(exited) => exited,
-            Err(failure) => Exited {
-                status: casemate_model::ExitStatus::Signal(casemate_model::Signal::KILL),
-                oom_killed: false,
-                reason: Some(failure.message),
-            },
-        };
+        let exited = prepared.backend.wait(&ProcessRef::Init).await.unwrap_or_else(state::unseen);
         tracing::info!(code = exited.status.code(), reason = exited.reason, "container ended");
         let durability = if self.auto_remove { Durability::Ordered } else { Durability::Synced };
         let state = state::ended(prepared.state.borrow().clone(), &exited);
@@ -238,7 +236,7 @@ impl Keeper {
             _ = abandoned.wait_for(|abandoned| *abandoned) => pumps.shutdown().await,
         }
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
-            prepared.outputs.end(stream);
+            prepared.outputs.of(stream).end();
         }
         self.destroy(&prepared.backend, !self.auto_remove).await;
         self.end();
@@ -351,14 +349,6 @@ impl Keeper {
         if let Err(error) = file::write(&self.paths.state(), state, durability) {
             tracing::error!(error = casemate_model::chain(&error), class = error.class().name(), "state not kept");
         }
-    }
-}
-
-/// Runs the future on its own, so that it ends whatever becomes of the caller.
-async fn to_its_end<T: 'static>(future: impl Future<Output = Result<T, Failure>> + 'static) -> Result<T, Failure> {
-    match tokio::task::spawn_local(future).await {
-        Ok(result) => result,
-        Err(error) => Err(Failure::new(ErrorClass::Internal, format!("the keeper failed: {error}"))),
     }
 }
 

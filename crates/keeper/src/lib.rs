@@ -17,10 +17,12 @@
 
 mod attach;
 mod backend;
+mod execs;
 mod input;
 mod keeper;
 mod pause;
 mod process_mode;
+mod pump;
 mod service;
 mod state;
 mod timeline;
@@ -31,7 +33,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use casemate_model::{ContainerId, ContainerName};
+use casemate_model::{ContainerId, ContainerName, ErrorClass, Failure};
 use casemate_record::ContainerPaths;
 use tokio::net::UnixListener;
 use tokio::task::{JoinSet, LocalSet};
@@ -109,9 +111,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 async fn serve(keeper: Rc<Keeper>, stream: tokio::net::UnixStream) {
-    let desk = Rc::new(Desk(Rc::clone(&keeper)));
+    let desk = Rc::new(Desk::new(Rc::clone(&keeper)));
     match casemate_wire::serve(desk, stream, keeper.gone()).await {
         Ok(lost) => tracing::debug!(%lost, "client gone"),
         Err(error) => tracing::warn!(error = casemate_model::chain(&error), "client refused"),
+    }
+}
+
+/// Runs the future on its own, so that it ends whatever becomes of the caller.
+async fn to_its_end<T: 'static>(future: impl Future<Output = Result<T, Failure>> + 'static) -> Result<T, Failure> {
+    match tokio::task::spawn_local(future).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure::new(ErrorClass::Internal, format!("the keeper failed: {error}"))),
     }
 }

@@ -5,11 +5,11 @@
 //!                        └──(killed or stopped)──▶ running, to its end
 //! ```
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use casemate_model::{ErrorClass, Failure, Process, ProcessRef, Signal};
+use casemate_model::{ErrorClass, Failure, ProcessRef, Signal};
 use casemate_record::file::Durability;
-use casemate_wire::ExecStarted;
 
 use crate::keeper::{Keeper, Prepared};
 
@@ -55,7 +55,7 @@ impl Keeper {
         Ok(())
     }
 
-    pub(crate) async fn exec(&self, process: &Process) -> Result<ExecStarted, Failure> {
+    pub(crate) fn ready_for_exec(&self) -> Result<Rc<Prepared>, Failure> {
         let prepared = self.running()?;
         if prepared.paused() {
             return Err(Failure::new(
@@ -63,7 +63,7 @@ impl Keeper {
                 format!("Container {} is paused, unpause the container before exec", self.id),
             ));
         }
-        prepared.backend.exec(process).await
+        Ok(prepared)
     }
 
     /// A kill is for now; any other signal finds a paused container when it

@@ -1,72 +1,107 @@
 //! The wire's vocabulary, answered by a keeper.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use casemate_model::{ErrorClass, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
+use casemate_model::{
+    ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
+};
 use casemate_wire::{ContainerProcess, Create, ExecStarted, GuestFacts, Service, Started, Stats};
 
-use crate::backend::{Input, Output};
+use crate::attach::{Attached, Outputs};
+use crate::backend::Input;
+use crate::execs::Exec;
 use crate::keeper::Keeper;
 
-/// A keeper, as its clients meet it.
+/// A keeper, as one of its clients meets it.
 #[derive(Debug)]
-pub(crate) struct Desk(pub(crate) Rc<Keeper>);
+pub(crate) struct Desk {
+    keeper: Rc<Keeper>,
+    /// Of the execs that this client has started, and is expected to read.
+    outputs: RefCell<Vec<Outputs>>,
+}
+
+impl Desk {
+    pub(crate) fn new(keeper: Rc<Keeper>) -> Self {
+        Self { keeper, outputs: RefCell::default() }
+    }
+
+    fn exec(&self, id: &ExecId) -> Result<Rc<Exec>, Failure> {
+        self.keeper.running()?.execs.known(id)
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        for outputs in self.outputs.take() {
+            outputs.expect_nobody();
+        }
+    }
+}
 
 impl Service for Desk {
     type Stdin = Input;
-    type Output = Output;
+    type Output = Attached;
 
     async fn create(&self, create: Create) -> Result<(), Failure> {
-        self.0.create(create).await
+        self.keeper.create(create).await
     }
 
     async fn start(&self) -> Result<Started, Failure> {
-        self.0.start().await
+        self.keeper.start().await
     }
 
     async fn exec(&self, process: Process) -> Result<ExecStarted, Failure> {
-        self.0.exec(&process).await
+        let prepared = self.keeper.ready_for_exec()?;
+        let outputs = Outputs::default();
+        {
+            // Before it starts: its client may go meanwhile.
+            let mut of_client = self.outputs.borrow_mut();
+            of_client.retain(Outputs::are_known);
+            of_client.push(outputs.clone());
+        }
+        prepared.execs.start(prepared.backend.clone(), process, outputs).await
     }
 
     async fn signal(&self, process: ProcessRef, signal: Signal) -> Result<(), Failure> {
-        self.0.signal(&process, signal).await
+        self.keeper.signal(&process, signal).await
     }
 
     async fn resize(&self, process: ProcessRef, size: TerminalSize) -> Result<(), Failure> {
-        self.0.running()?.backend.resize(&process, size).await
+        self.keeper.running()?.backend.resize(&process, size).await
     }
 
     async fn wait(&self, process: ProcessRef) -> Result<Exited, Failure> {
         match process {
             // Answered also before the start and long after the end.
-            ProcessRef::Init => Ok(self.0.exited().await),
-            exec @ ProcessRef::Exec(_) => self.0.running()?.backend.wait(&exec).await,
+            ProcessRef::Init => Ok(self.keeper.exited().await),
+            ProcessRef::Exec(id) => Ok(self.exec(&id)?.exited().await),
         }
     }
 
     async fn stop(&self, signal: Signal, timeout_ms: Option<u64>) -> Result<(), Failure> {
-        self.0.stop(signal, timeout_ms.map(Duration::from_millis)).await
+        self.keeper.stop(signal, timeout_ms.map(Duration::from_millis)).await
     }
 
     async fn pause(&self) -> Result<(), Failure> {
-        self.0.pause().await
+        self.keeper.pause().await
     }
 
     async fn unpause(&self) -> Result<(), Failure> {
-        self.0.unpause().await
+        self.keeper.unpause().await
     }
 
     async fn update(&self, limits: Limits) -> Result<(), Failure> {
-        self.0.running()?.backend.update(&limits).await
+        self.keeper.running()?.backend.update(&limits).await
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
-        self.0.running()?.backend.processes().await
+        self.keeper.running()?.backend.processes().await
     }
 
     async fn stats(&self) -> Result<Stats, Failure> {
-        self.0.running()?.backend.stats().await
+        self.keeper.running()?.backend.stats().await
     }
 
     async fn facts(&self) -> Result<GuestFacts, Failure> {
@@ -74,22 +109,22 @@ impl Service for Desk {
     }
 
     async fn shutdown(&self) -> Result<(), Failure> {
-        self.0.shut_down().await
+        self.keeper.shut_down().await
     }
 
     async fn stdin(&self, process: ProcessRef) -> Result<Input, Failure> {
-        let running = self.0.running()?;
+        let running = self.keeper.running()?;
         match process {
             ProcessRef::Init => Ok(Box::new(running.input().await?)),
             exec @ ProcessRef::Exec(_) => running.backend.stdin(&exec).await,
         }
     }
 
-    async fn output(&self, process: ProcessRef, stream: OutputStream) -> Result<Output, Failure> {
+    async fn output(&self, process: ProcessRef, stream: OutputStream) -> Result<Attached, Failure> {
         match process {
             // Attaching before the start misses nothing.
-            ProcessRef::Init => Ok(Box::new(self.0.prepared()?.outputs.attach(stream))),
-            exec @ ProcessRef::Exec(_) => self.0.running()?.backend.output(&exec, stream).await,
+            ProcessRef::Init => Ok(self.keeper.prepared()?.outputs.of(stream).attach()),
+            ProcessRef::Exec(id) => Ok(self.exec(&id)?.outputs.of(stream).attach()),
         }
     }
 }

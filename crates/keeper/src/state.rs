@@ -1,8 +1,9 @@
-//! What the keeper writes down of its container.
+//! How a process ended, and what the keeper writes down of it.
 
-use casemate_model::{ErrorClass, Exited, Failure};
+use casemate_model::{ErrorClass, ExitStatus, Exited, Failure, Signal};
 use casemate_record::{EndRecord, SpanRecord, StateRecord, VmRecord};
 use casemate_wire::Span;
+use tokio::sync::watch;
 
 use crate::timeline::Step;
 
@@ -39,4 +40,18 @@ pub(crate) fn not_started(failure: &Failure) -> StateRecord {
         _ => 128,
     };
     StateRecord { exit_code: Some(exit_code), error: Some(failure.message.clone()), ..StateRecord::created() }
+}
+
+/// Waits until it is told how a process ended.
+pub(crate) async fn exited(told: &watch::Sender<Option<Exited>>) -> Exited {
+    let mut receiver = told.subscribe();
+    match receiver.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(exited)) => exited.clone(),
+        _ => unreachable!("the sender is there as long as this waits"),
+    }
+}
+
+/// A process whose end nobody could see.
+pub(crate) fn unseen(failure: Failure) -> Exited {
+    Exited { status: ExitStatus::Signal(Signal::KILL), oom_killed: false, reason: Some(failure.message) }
 }

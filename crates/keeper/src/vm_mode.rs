@@ -143,7 +143,7 @@ impl VmMode {
     pub(crate) async fn wait(&self, process: &ProcessRef) -> Result<Exited, Failure> {
         match self.client.wait(process).await {
             Ok(exited) => Ok(exited),
-            Err(CallError::Refused(failure)) => Err(failure),
+            Err(error @ (CallError::Refused(_) | CallError::Full)) => Err(error.into()),
             Err(_) => {
                 let reason = Some(self.ending.reason().await);
                 Ok(Exited { status: ExitStatus::Signal(Signal::KILL), oom_killed: false, reason })

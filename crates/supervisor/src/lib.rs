@@ -71,9 +71,7 @@ impl Supervisor {
 
     /// Starts another process in the running container, under this id.
     pub async fn exec(self: &Rc<Self>, id: ExecId, process: &Process) -> Result<ExecStarted, Failure> {
-        if !self.known(&ProcessRef::Init)?.is_running() {
-            return Err(not_running());
-        }
+        self.init_runs()?;
         let starting = self.cage.exec(process).map_err(|error| Failure::from_error(&error))?;
         let pid = self.bring_up(starting, ProcessRef::Exec(id.clone())).await?;
         Ok(ExecStarted { id, pid })
@@ -161,7 +159,7 @@ impl Supervisor {
 
     /// Has everything in the container stand still.
     pub fn pause(&self) -> Result<(), Failure> {
-        self.running(&ProcessRef::Init)?;
+        self.init_runs()?;
         self.cage.freeze().map_err(|error| Failure::from_error(&error))
     }
 
@@ -171,7 +169,7 @@ impl Supervisor {
 
     /// Holds the running container to these limits instead of those before.
     pub fn update(&self, limits: &Limits) -> Result<(), Failure> {
-        self.running(&ProcessRef::Init)?;
+        self.init_runs()?;
         self.cage.update(limits).map_err(|error| Failure::from_error(&error))
     }
 
@@ -186,6 +184,10 @@ impl Supervisor {
         }
         let destroyed = self.cage.destroy().map_err(|error| Failure::from_error(&error));
         killed.and(destroyed)
+    }
+
+    fn init_runs(&self) -> Result<(), Failure> {
+        if self.known(&ProcessRef::Init)?.is_running() { Ok(()) } else { Err(not_running()) }
     }
 
     fn known(&self, process: &ProcessRef) -> Result<Rc<Supervised>, Failure> {

@@ -186,6 +186,9 @@ fn room(request: &Request) -> Room {
         | Request::Signal { .. }
         | Request::Resize { .. }
         | Request::Stop { .. }
+        | Request::Pause
+        | Request::Unpause
+        | Request::Update(_)
         | Request::Processes
         | Request::Stats
         | Request::Facts
@@ -195,7 +198,7 @@ fn room(request: &Request) -> Room {
 
 async fn ask(stream: &mut Stream, request: &Request) -> Result<Response, CallError> {
     frame::write(stream, request).await.map_err(CallError::Frame)?;
-    let longest = if matches!(request, Request::Processes) { frame::MAX_MESSAGE } else { MAX_ANSWER };
+    let longest = if matches!(request, Request::Processes | Request::Stats) { frame::MAX_MESSAGE } else { MAX_ANSWER };
     match frame::read_up_to(stream, longest).await.map_err(CallError::Frame)? {
         Response::Failed { class, message, hint } => {
             Err(CallError::Refused(crate::convert::failure(&class, message, hint)))

@@ -148,7 +148,8 @@ impl Service {
         for key in self.config.fixed_that_differ(&config) {
             tracing::warn!(key, "changed; takes effect when the daemon is started again");
         }
-        let Config { settings, hosts: _, group: _, pidfile: _, tls: _, log, shutdown_timeout, of_no_effect: _ } = config;
+        let Config { settings, hosts: _, group: _, pidfile: _, tls: _, log, shutdown_timeout, of_no_effect: _ } =
+            config;
         self.log.set(&log);
         self.daemon.engine().set_default_isolation(settings.isolation);
         self.facts.debug.set(log.is_debug());

@@ -135,7 +135,7 @@ impl Ending {
         };
         match answer {
             Some(Ok(answer)) => return Ok(answer),
-            Some(Err(CallError::Refused(failure))) => return Err(failure),
+            Some(Err(error @ (CallError::Refused(_) | CallError::Full))) => return Err(error.into()),
             Some(Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_)))) => {}
             Some(Err(error)) => self.end(&format!("the guest broke the protocol: {}", casemate_model::chain(&error))),
             None => self.end(&format!("the guest did not answer for {} s", ANSWER_DEADLINE.as_secs())),
@@ -206,7 +206,7 @@ pub(crate) async fn health(ending: Rc<Ending>, client: Client, deadline: Duratio
         };
         match answer {
             // An agent that cannot say is one that answers.
-            Some(Ok(_) | Err(CallError::Refused(_))) => {}
+            Some(Ok(_) | Err(CallError::Refused(_) | CallError::Full)) => {}
             // The connection's watcher says why.
             Some(Err(CallError::Lost(_) | CallError::Frame(FrameError::Io(_)))) => return,
             Some(Err(error)) => {

@@ -28,7 +28,7 @@ impl Service for Deaf {
     async fn start(&self) -> Result<Started, Failure> {
         not_here()
     }
-    async fn exec(&self, _: Process) -> Result<ExecId, Failure> {
+    async fn exec(&self, _: Process) -> Result<ExecStarted, Failure> {
         not_here()
     }
     async fn signal(&self, _: ProcessRef, _: Signal) -> Result<(), Failure> {
@@ -40,6 +40,15 @@ impl Service for Deaf {
     async fn wait(&self, _: ProcessRef) -> Result<Exited, Failure> {
         let _ = self.has_ended.subscribe().wait_for(|ended| *ended).await;
         Ok(Exited { status: ExitStatus::Code(0), oom_killed: false, reason: None })
+    }
+    async fn pause(&self) -> Result<(), Failure> {
+        not_here()
+    }
+    async fn unpause(&self) -> Result<(), Failure> {
+        not_here()
+    }
+    async fn update(&self, _: Limits) -> Result<(), Failure> {
+        not_here()
     }
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         not_here()
