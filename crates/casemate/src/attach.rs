@@ -1,14 +1,12 @@
 //! The user's input, output and signals, joined to a process in a container.
 
 use std::io;
-use std::time::Duration;
 
 use casemate_model::{ErrorClass, Exited, Failure, OutputStream, ProcessRef, Signal};
 use casemate_wire::{CallError, Client, Stream};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinHandle, spawn_local};
+use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet, spawn_local};
 
 use crate::terminal::{self, RawMode};
 
@@ -18,10 +16,6 @@ const PASSED_ON: [i32; 12] = [1, 2, 3, 10, 12, 14, 15, 16, 18, 23, 24, 30];
 
 /// Ctrl-P, Ctrl-Q: Docker's keys for leaving a container alone.
 const DETACH_KEYS: [u8; 2] = [0x10, 0x11];
-
-/// How long the output of an ended process may pause before it is taken for
-/// over: dockerd's patience for the same.
-const LAST_OUTPUT: Duration = Duration::from_secs(2);
 
 /// What is joined: the streams are open, nothing is read yet.
 #[derive(Debug)]
@@ -43,6 +37,29 @@ pub(crate) enum Detached {
     Exited(Exited),
     /// The user pressed the detach keys; the process goes on.
     ByKeys,
+    /// What it writes cannot be written here any more; the process goes on.
+    ByOutput(OutputError),
+}
+
+/// An output of this program's own that takes no more, in the words of Docker's
+/// CLI: `write /dev/stdout: broken pipe`.
+#[derive(Debug, thiserror::Error)]
+#[error("write {path}: {}", words(error))]
+pub(crate) struct OutputError {
+    path: &'static str,
+    error: io::Error,
+}
+
+impl OutputError {
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.error.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Go's words for what the kernel said: the C library's in lower case.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string().to_lowercase();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 impl Attachment {
@@ -63,7 +80,8 @@ impl Attachment {
         Ok(Self { client, process, terminal, stdin, stdout, stderr, exited })
     }
 
-    /// Copies until the process has ended and its last output is out.
+    /// Copies until the process has ended and its last output is out, or cannot
+    /// be written.
     pub(crate) async fn run(self) -> Result<Detached, Failure> {
         let Self { client, process, terminal, stdin, stdout, stderr, mut exited } = self;
         let input = match stdin {
@@ -82,70 +100,60 @@ impl Attachment {
         if let Some(input) = input {
             side_tasks.push(spawn_local(copy_input(input, raw.is_some(), detach)).abort_handle());
         }
-        let (ended_sender, ended_receiver) = watch::channel(false);
-        let out = spawn_local(copy_output(stdout, tokio::io::stdout(), ended_receiver.clone()));
-        let err = stderr.map(|stderr| spawn_local(copy_output(stderr, tokio::io::stderr(), ended_receiver)));
-        let ended = tokio::select! {
-            exited = &mut exited => Some(exited),
-            Ok(()) = &mut detached => None,
-        };
-        if ended.is_some() {
-            // An init takes all others with it, and their outputs end. What an
-            // exec left behind in the container may keep its outputs open.
-            if matches!(process, ProcessRef::Exec(_)) {
-                ended_sender.send_replace(true);
-            }
-            finish(out).await;
-            if let Some(err) = err {
-                finish(err).await;
-            }
+        let mut outputs = JoinSet::new();
+        outputs.spawn_local(copy_output(stdout, tokio::io::stdout(), "/dev/stdout"));
+        if let Some(stderr) = stderr {
+            outputs.spawn_local(copy_output(stderr, tokio::io::stderr(), "/dev/stderr"));
         }
+        let ended = tokio::select! {
+            exited = &mut exited => Ended::Exited(exited),
+            Ok(()) = &mut detached => Ended::Detached(Detached::ByKeys),
+            error = first_error(&mut outputs) => Ended::Detached(Detached::ByOutput(error)),
+        };
+        if matches!(ended, Ended::Exited(_)) {
+            // How it ended is told whether or not its last output can be.
+            while outputs.join_next().await.is_some() {}
+        }
+        outputs.abort_all();
         for task in side_tasks {
             task.abort();
         }
         drop(raw);
         match ended {
-            Some(Ok(exited)) => Ok(Detached::Exited(exited?)),
-            Some(Err(error)) => Err(Failure::new(ErrorClass::Internal, format!("cannot wait: {error}"))),
-            None => Ok(Detached::ByKeys),
+            Ended::Exited(Ok(exited)) => Ok(Detached::Exited(exited?)),
+            Ended::Exited(Err(error)) => Err(Failure::new(ErrorClass::Internal, format!("cannot wait: {error}"))),
+            Ended::Detached(detached) => Ok(detached),
         }
     }
 }
 
-async fn finish(copying: JoinHandle<io::Result<()>>) {
-    match copying.await {
-        Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => tracing::debug!(%error, "output"),
-        _ => {}
-    }
+enum Ended {
+    Exited(Result<Result<Exited, CallError>, JoinError>),
+    Detached(Detached),
 }
 
-/// Copies to the end, or until nothing has come for a while after the process
-/// has ended.
-async fn copy_output(
-    mut from: Stream,
-    mut to: impl AsyncWrite + Unpin,
-    mut ended: watch::Receiver<bool>,
-) -> io::Result<()> {
+/// The first output that cannot be written; for ever if all end as they should.
+async fn first_error(outputs: &mut JoinSet<Result<(), OutputError>>) -> OutputError {
+    while let Some(output) = outputs.join_next().await {
+        if let Ok(Err(error)) = output {
+            return error;
+        }
+    }
+    std::future::pending().await
+}
+
+async fn copy_output(mut from: Stream, mut to: impl AsyncWrite + Unpin, path: &'static str) -> Result<(), OutputError> {
     let mut chunk = vec![0; 64 << 10];
-    loop {
-        let silence = async {
-            match ended.wait_for(|ended| *ended).await {
-                Ok(_) => tokio::time::sleep(LAST_OUTPUT).await,
-                // Nobody will ever say so.
-                Err(_) => std::future::pending().await,
-            }
+    // Its keeper has gone, and its process with it: the wait for that tells.
+    while let Ok(length @ 1..) = from.read(&mut chunk).await {
+        let written = async {
+            to.write_all(&chunk[..length]).await?;
+            // A prompt without a line's end must be seen.
+            to.flush().await
         };
-        let length = tokio::select! {
-            length = from.read(&mut chunk) => length?,
-            () = silence => 0,
-        };
-        if length == 0 {
-            return to.flush().await;
-        }
-        to.write_all(&chunk[..length]).await?;
-        // A prompt without a line's end must be seen.
-        to.flush().await?;
+        written.await.map_err(|error| OutputError { path, error })?;
     }
+    Ok(())
 }
 
 async fn copy_input(mut to: Stream, watch_keys: bool, detach: tokio::sync::oneshot::Sender<()>) {

@@ -1,7 +1,7 @@
 //! Errors as the user sees them: one line that says what failed and why, and
 //! the next step where there is one.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use casemate_engine as engine;
@@ -27,6 +27,8 @@ pub(crate) enum CliError {
     Refused { doing: String, source: Failure },
     #[error("cannot read {what}")]
     Read { what: String, source: io::Error },
+    #[error(transparent)]
+    Output(#[from] crate::attach::OutputError),
     #[error("cannot write {what}")]
     Write { what: String, source: io::Error },
     #[error(transparent)]
@@ -79,6 +81,8 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         let of_class = |error: &CliError| error.classified().map_or(ErrorClass::Internal, Classify::class).exit_code();
         match self {
+            // The container goes on, and this is not about it.
+            Self::Run(error) if matches!(**error, Self::Output(_)) => 1,
             Self::Run(error) => of_class(error),
             Self::Exec(error) => match of_class(error) {
                 125 => 1,
@@ -89,29 +93,44 @@ impl CliError {
     }
 }
 
+/// What a shell makes of SIGPIPE, which ends Docker's CLI when nobody reads what
+/// it has to say.
+pub(crate) fn broken_pipe() -> ExitCode {
+    ExitCode::from(128 + 13)
+}
+
 /// Prints the error and returns the exit code that goes with it.
 pub(crate) fn report(error: &CliError) -> ExitCode {
-    if !matches!(error, CliError::Some) {
-        print_error(error);
+    let printed = if matches!(error, CliError::Some) { Ok(()) } else { try_print_error(error) };
+    match printed {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => broken_pipe(),
+        _ => ExitCode::from(error.exit_code()),
     }
-    ExitCode::from(error.exit_code())
 }
 
 pub(crate) fn print_error(error: &CliError) {
-    let (bold, plain) = if io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    eprintln!("{bold}casemate:{plain} {}", chain(error));
-    print_hint(error.classified().and_then(Classify::hint));
+    let error_and_hint = (chain(error), error.classified().and_then(Classify::hint));
+    say("1;31m", "casemate:", error_and_hint);
 }
 
 /// Tells of what did not keep the command from its work.
 pub(crate) fn warn<E: Classify>(error: &E) {
-    let (bold, plain) = if io::stderr().is_terminal() { ("\x1b[1;33m", "\x1b[0m") } else { ("", "") };
-    eprintln!("{bold}casemate: warning:{plain} {}", chain(error));
-    print_hint(error.hint());
+    say("1;33m", "casemate: warning:", (chain(error), error.hint()));
 }
 
-fn print_hint(hint: Option<String>) {
-    if let Some(hint) = hint {
-        eprintln!("  hint: {hint}");
+fn say(colour: &str, who: &str, said: (String, Option<String>)) {
+    // There is nowhere else to say it.
+    let _ = try_say(colour, who, said);
+}
+
+fn try_say(colour: &str, who: &str, (text, hint): (String, Option<String>)) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    match stderr.is_terminal() {
+        true => writeln!(stderr, "\x1b[{colour}{who}\x1b[0m {text}")?,
+        false => writeln!(stderr, "{who} {text}")?,
+    }
+    match hint {
+        Some(hint) => writeln!(stderr, "  hint: {hint}"),
+        None => Ok(()),
     }
 }

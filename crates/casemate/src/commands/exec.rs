@@ -8,7 +8,7 @@ use casemate_model::{Failure, Process, ProcessRef, TerminalSize};
 use super::run::from_here;
 use crate::attach::{Attachment, Detached};
 use crate::cli::ExecArgs;
-use crate::report::CliError;
+use crate::report::{CliError, broken_pipe};
 use crate::terminal;
 
 pub(crate) async fn run(engine: &Engine, args: ExecArgs) -> Result<ExitCode, CliError> {
@@ -42,6 +42,9 @@ pub(crate) async fn run(engine: &Engine, args: ExecArgs) -> Result<ExitCode, Cli
         Attachment::open(keeper.client.clone(), exec, args.tty, args.interactive).await.map_err(refused)?;
     match attachment.run().await.map_err(refused)? {
         Detached::ByKeys => Ok(ExitCode::SUCCESS),
+        // Here Docker's CLI does not handle SIGPIPE; with `run` it does.
+        Detached::ByOutput(error) if error.is_broken_pipe() => Ok(broken_pipe()),
+        Detached::ByOutput(error) => Err(error.into()),
         Detached::Exited(exited) => Ok(ExitCode::from(exited.status.code())),
     }
 }

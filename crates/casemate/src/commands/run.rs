@@ -42,6 +42,7 @@ pub(crate) async fn run(engine: &Engine, args: RunArgs) -> Result<ExitCode, CliE
         .map_err(|failure| CliError::Refused { doing: "lost the container".into(), source: failure })?
     {
         Detached::ByKeys => Ok(ExitCode::SUCCESS),
+        Detached::ByOutput(error) => Err(error.into()),
         Detached::Exited(exited) => {
             // All is cleared up when its keeper has gone.
             client.lost().await;
