@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::deadline::PATIENCE;
+use crate::deadline::{PATIENCE, eventually};
 
 /// A program that has ended.
 #[derive(Clone)]
@@ -200,10 +200,34 @@ impl Spawned {
         }
     }
 
-    /// How many bytes lie in the pipe that nobody reads.
-    pub fn waiting_bytes(&self) -> u64 {
+    /// Nobody will ever read what it writes here: its pipe breaks.
+    pub fn leave_stdout(&mut self) {
+        self.unread.0.take().expect("an output that is not read");
+        self.stderr = Output::read(self.unread.1.take().expect("an output that is not read"));
+    }
+
+    pub fn leave_stderr(&mut self) {
+        self.unread.1.take().expect("an output that is not read");
+        self.stdout = Output::read(self.unread.0.take().expect("an output that is not read"));
+    }
+
+    /// Its exit code, whatever became of its outputs.
+    #[track_caller]
+    pub fn code(mut self) -> i32 {
+        assert!(ended_within(self.child.id(), PATIENCE), "{} has not ended", self.what);
+        code(self.child.wait().expect("a child's exit status"))
+    }
+
+    /// Waits until the pipe that nobody reads is full.
+    #[track_caller]
+    pub fn until_stuck(&self) {
+        // Sixteen pages, of which one may be filled in part.
+        const FULL: u64 = 60 << 10;
         let out = self.unread.0.as_ref().expect("an output that is not read");
-        rustix::io::ioctl_fionread(out).expect("the length of what a pipe holds")
+        eventually("the pipe is full", PATIENCE, || match rustix::io::ioctl_fionread(out) {
+            Ok(FULL..) => Ok(()),
+            held => Err(format!("it holds {held:?} bytes")),
+        });
     }
 
     pub fn pid(&self) -> u32 {

@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use casemate_e2e::process::{ended_within, pid};
-use casemate_e2e::{Engine, PATIENCE, eventually, host, hyperv_only};
+use casemate_e2e::{Engine, PATIENCE, Spawned, eventually, host, hyperv_only};
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
@@ -135,6 +136,33 @@ hyperv_only! {
         let cli = engine.with(&["--lib", lib.to_str().unwrap(), "--boot-timeout", "20"]);
         let finished = cli.run(&["--rm", "busybox", "true"]).exits(125);
         assert!(!finished.err().contains("did not come up within"), "{finished:?}");
+        works_again(engine);
+    }
+
+    /// Its init has ended, it says, and its outputs have not.
+    fn the_guest_keeps_its_outputs_open(engine: &Engine) {
+        let lib = lib_with_init(engine, "keeps_outputs");
+        let cli = engine.with(&["--lib", lib.to_str().unwrap()]);
+        cli.run(&["--rm", "busybox", "true"]).exits(7).prints("said\n");
+        // This one is asked to shut down, and does not answer.
+        cli.run(&["--name", "kept", "busybox", "true"]).exits(7).prints("said\n");
+        engine.cli(&["logs", "kept"]).ok().prints("said\n");
+        works_again(engine);
+    }
+
+    /// A window of single bytes takes no more than a window.
+    fn the_guest_sends_single_bytes(engine: &Engine) {
+        let lib = lib_with_init(engine, "crumbles");
+        let cli = engine.with(&["--lib", lib.to_str().unwrap()]);
+        let run = Spawned::start_unread(cli.command(&cli.run_args(&["--name", "crumbs", "busybox", "true"])));
+        run.until_stuck();
+        let keeper = engine.container("crumbs").host_pid("keeper");
+        // Time to fill all windows on the way.
+        std::thread::sleep(Duration::from_secs(3));
+        let resident = host::process(keeper).and_then(|process| process.status("VmRSS")).unwrap();
+        let kib: u64 = resident.trim_end_matches(" kB").parse().unwrap();
+        assert!(kib < 12 << 10, "the keeper has {kib} KiB");
+        drop(run);
         works_again(engine);
     }
 
