@@ -13,7 +13,7 @@ mod stats;
 mod wait;
 
 pub(crate) use attach::{attach, attach_websocket};
-pub(crate) use create::create;
+pub(crate) use create::{create, request};
 pub(crate) use inspect::{inspect, top};
 pub(crate) use lifecycle::{kill, prune, remove, rename, resize, restart, size, start, stop};
 pub(crate) use list::{list, row};

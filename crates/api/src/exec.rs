@@ -15,7 +15,7 @@ use crate::request::Call;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct CreateBody {
+pub(crate) struct CreateBody {
     attach_stdin: Option<bool>,
     attach_stdout: Option<bool>,
     attach_stderr: Option<bool>,
@@ -31,32 +31,52 @@ struct CreateBody {
 pub(crate) async fn create(mut call: Call, id: &str) -> Reply {
     let body: CreateBody = call.json().await?;
     let entry = call.container(id)?;
+    let exec = call.daemon.create_exec(&entry, request(body)?)?;
+    reply::json_with(StatusCode::CREATED, &json!({ "Id": exec.id.as_str() }))
+}
+
+pub(crate) fn request(body: CreateBody) -> Result<ExecRequest, ApiError> {
+    let CreateBody {
+        attach_stdin,
+        attach_stdout,
+        attach_stderr,
+        detach_keys,
+        tty,
+        env,
+        cmd,
+        privileged,
+        user,
+        working_dir,
+    } = body;
     let text = |value: Option<String>| value.filter(|text| !text.is_empty());
-    let user = text(body.user)
+    let user = text(user)
         .map(|user| user.parse().map_err(|error: casemate_model::InvalidUser| ApiError::bad_request(error.to_string())))
         .transpose()?;
-    hijack::detach_keys(body.detach_keys.as_deref().filter(|keys| !keys.is_empty()))?;
-    let exec = call.daemon.create_exec(
-        &entry,
-        ExecRequest {
-            command: body.cmd.unwrap_or_default(),
-            env: body.env.unwrap_or_default(),
-            working_dir: text(body.working_dir),
-            user,
-            tty: body.tty.unwrap_or(false),
-            attach_stdin: body.attach_stdin.unwrap_or(false),
-            attach_stdout: body.attach_stdout.unwrap_or(false),
-            attach_stderr: body.attach_stderr.unwrap_or(false),
-            privileged: body.privileged.unwrap_or(false),
-            detach_keys: text(body.detach_keys),
-        },
-    )?;
-    reply::json_with(StatusCode::CREATED, &json!({ "Id": exec.id.as_str() }))
+    let detach_keys = text(detach_keys);
+    hijack::detach_keys(detach_keys.as_deref())?;
+    let (command, env) = (cmd.unwrap_or_default(), env.unwrap_or_default());
+    let working_dir = text(working_dir);
+    // A process's words end with their first null byte.
+    if let Some(word) = command.iter().chain(&env).chain(&working_dir).find(|word| word.contains('\0')) {
+        return Err(ApiError::bad_request(format!("invalid exec: {word:?} contains a null byte")));
+    }
+    Ok(ExecRequest {
+        command,
+        env,
+        working_dir,
+        user,
+        tty: tty.unwrap_or(false),
+        attach_stdin: attach_stdin.unwrap_or(false),
+        attach_stdout: attach_stdout.unwrap_or(false),
+        attach_stderr: attach_stderr.unwrap_or(false),
+        privileged: privileged.unwrap_or(false),
+        detach_keys,
+    })
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct StartBody {
+pub(crate) struct StartBody {
     detach: Option<bool>,
     tty: Option<bool>,
     /// Rows and columns.
@@ -110,7 +130,7 @@ pub(crate) async fn start(mut call: Call, id: &str) -> Reply {
             stderr: exec.request.attach_stderr,
             stdin_once: true,
         };
-        if hijack::join(connection, &mut streams, wanted, &keys, async { true }).await == Parted::Left {
+        if hijack::join(connection, &mut streams, wanted, &keys, async { true }, exec.ended()).await == Parted::Left {
             // It goes on without a reader, as in Docker.
             streams.discard().await;
         }

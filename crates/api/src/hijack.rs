@@ -121,13 +121,15 @@ pub(crate) enum Parted {
 }
 
 /// Joins a client to a process until one of them leaves. `started` tells when
-/// the process is there to be written to.
+/// the process is there to be written to, `over` when those who ask are told
+/// how it ended: the client asks as soon as the connection's end has come.
 pub(crate) async fn join(
     connection: Connection,
     streams: &mut Streams,
     wanted: Wanted,
     keys: &[u8],
     started: impl Future<Output = bool>,
+    over: impl Future<Output = ()>,
 ) -> Parted {
     let terminal = streams.stderr.is_none();
     let Connection { reader, mut writer, framed } = connection;
@@ -142,7 +144,13 @@ pub(crate) async fn join(
             Err(_) => watch(reader).await,
         }
     };
-    let output = copy_outputs(streams, &mut writer, wanted, framed && !terminal);
+    let output = async {
+        let parted = copy_outputs(streams, &mut writer, wanted, framed && !terminal).await;
+        if parted == Parted::Ended {
+            over.await;
+        }
+        parted
+    };
     let parted = tokio::select! {
         parted = output => parted,
         () = input => Parted::Left,

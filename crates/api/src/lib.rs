@@ -16,6 +16,7 @@ mod containers;
 mod error;
 mod exec;
 mod filters;
+mod fuzz;
 mod hijack;
 pub mod human;
 mod images;
@@ -30,6 +31,7 @@ mod system;
 mod tls;
 mod websocket;
 
+pub use fuzz::fuzz_body;
 pub use listener::Listener;
 pub use server::{HostFacts, Limits, Server};
 pub use tls::{TlsError, TlsFiles, acceptor as tls_acceptor};

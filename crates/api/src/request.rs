@@ -72,8 +72,15 @@ impl Call {
                 "unsupported Content-Type header ({media_type}): must be 'application/json'"
             )));
         }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))
+        read_json(&bytes).map(Some)
     }
+}
+
+/// An object, as all bodies are: a list would be taken for its fields in their
+/// order.
+pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(ApiError::bad_request("invalid JSON: the body is not an object"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))
 }

@@ -67,7 +67,8 @@ pub struct ContainerConfig {
 }
 
 impl ContainerConfig {
-    pub(crate) fn new(request: &CreateRequest, image: &ImageConfig, short_id: &str) -> Result<Self, CreateError> {
+    /// Without a hostname of its own it has its id's beginning.
+    pub fn new(request: &CreateRequest, image: &ImageConfig, short_id: &str) -> Result<Self, CreateError> {
         // Nought is no limit, as in Docker.
         let memory = request.memory.filter(|memory| memory.0 > 0);
         let cpus = request.cpus.filter(|cpus| cpus.0 > 0);
@@ -78,6 +79,10 @@ impl ContainerConfig {
         let cwd = cwd.map_or("/", String::as_str);
         if !cwd.starts_with('/') {
             return Err(CreateError::RelativeWorkingDir { path: cwd.to_owned() });
+        }
+        let probe = request.health.iter().flat_map(|health| &health.test).map(String::as_str);
+        if let Some(text) = probe.chain([cwd]).find(|text| text.contains('\0')) {
+            return Err(CreateError::NullByte { text: text.to_owned() });
         }
         let stop_signal = match (request.stop_signal, &image.stop_signal) {
             (Some(signal), _) => signal,

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use casemate_model::{Classify, ContainerId, ContainerName, ExecId, Failure};
+use casemate_model::{Classify, ContainerId, ContainerName, ExecId};
 
 pub use attach::Streams;
 pub use entry::{Entry, Life, Status};
@@ -161,9 +161,4 @@ async fn to_its_end<T: 'static, E: 'static>(change: impl Future<Output = Result<
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-}
-
-/// The keeper has gone.
-fn unavailable(message: &str) -> Failure {
-    Failure::new(casemate_model::ErrorClass::Unavailable, message)
 }

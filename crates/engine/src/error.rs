@@ -370,6 +370,8 @@ pub enum ExecError {
     Restarting { id: String },
     #[error("container {id} is not running")]
     NotRunning { id: String },
+    #[error("timeout waiting for exec session {id} to be ready")]
+    NotReady { id: String },
     #[error("Error: Exec command {id} is already running")]
     Running { id: String },
     #[error("Error: Exec command {id} has already run")]

@@ -65,7 +65,7 @@ impl Asked {
             let _ = connection.writer.shutdown().await;
             return;
         };
-        hijack::join(connection, &mut streams, self.wanted, &self.keys, self.entry.started()).await;
+        hijack::join(connection, &mut streams, self.wanted, &self.keys, self.entry.started(), async {}).await;
     }
 
     /// What it wrote before.

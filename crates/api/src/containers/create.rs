@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use casemate_engine::CreateRequest;
 use casemate_engine::daemon::{HealthCheck, RestartPolicy};
+use casemate_engine::{CreateError, CreateRequest};
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus};
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use crate::request::Call;
 /// What Docker's clients send; they write `null` for what they leave out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct Body {
+pub(crate) struct Body {
     hostname: Option<String>,
     domainname: Option<String>,
     user: Option<String>,
@@ -74,11 +74,15 @@ pub(crate) async fn create(mut call: Call) -> Reply {
         None => None,
     };
     let request = request(name, body)?;
-    let entry = call.daemon.create(request).await?;
+    let entry = call.daemon.create(request).await.map_err(|error| match error {
+        // Clients that see this pull the image.
+        CreateError::NoImage { reference } => ApiError::not_found(format!("No such image: {reference}")),
+        error => error.into(),
+    })?;
     reply::json_with(StatusCode::CREATED, &json!({ "Id": entry.id.as_str(), "Warnings": [] }))
 }
 
-fn request(name: Option<ContainerName>, body: Body) -> Result<CreateRequest, ApiError> {
+pub(crate) fn request(name: Option<ContainerName>, body: Body) -> Result<CreateRequest, ApiError> {
     let Body {
         hostname,
         domainname,

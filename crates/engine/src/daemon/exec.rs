@@ -1,21 +1,26 @@
 //! Further processes in a container that runs: made first, started once.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use casemate_model::{
     Capabilities, Classify, ContainerId, ErrorClass, ExecId, Failure, Process, ProcessRef, TerminalSize, UserSpec,
 };
 use casemate_wire::Client;
 use rand::RngCore;
+use tokio::sync::watch;
 
 use super::attach::Streams;
 use super::entry::{Entry, Status};
-use super::{Daemon, Subject, unavailable};
+use super::{Daemon, Subject};
 use crate::error::ExecError;
 
 /// Ended ones that are kept for those who ask for their exit codes.
 const ENDED: usize = 1000;
+
+/// Docker's patience with a start that a resize comes before.
+const READY: Duration = Duration::from_secs(10);
 
 /// A process as it was asked for.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +55,11 @@ pub struct Exec {
     pub id: ExecId,
     pub container: ContainerId,
     pub request: ExecRequest,
-    state: RefCell<ExecState>,
+    state: watch::Sender<ExecState>,
     /// On the kernel that runs the container; 0 before it runs.
     pid: Cell<u32>,
     /// Where it runs and by which name its keeper knows it.
-    running: RefCell<Option<(Client, ProcessRef)>>,
+    running: watch::Sender<Option<(Client, ProcessRef)>>,
 }
 
 impl Exec {
@@ -70,10 +75,30 @@ impl Exec {
         *self.state.borrow() == ExecState::Running
     }
 
+    /// Waits until its exit code is known.
+    pub async fn ended(&self) {
+        // It lives as long as this.
+        let _ = self.state.subscribe().wait_for(ExecState::is_over).await;
+    }
+
+    /// Clients ask for their size while they start it.
     pub async fn resize(&self, size: TerminalSize) -> Result<(), ExecError> {
-        let running = self.running.borrow().clone();
-        let (client, process) = running.ok_or_else(|| ExecError::NotRunning { id: self.id.as_str().to_owned() })?;
+        let id = || self.id.as_str().to_owned();
+        let mut running = self.running.subscribe();
+        let started = tokio::select! {
+            started = tokio::time::timeout(READY, running.wait_for(Option::is_some)) => started,
+            () = self.ended() => return Err(ExecError::NotRunning { id: id() }),
+        };
+        let Some((client, process)) = started.ok().and_then(Result::ok).and_then(|running| running.clone()) else {
+            return Err(ExecError::NotReady { id: id() });
+        };
         client.resize(&process, size).await.map_err(|error| ExecError::Refused(error.into()))
+    }
+}
+
+impl ExecState {
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::Failed { .. })
     }
 }
 
@@ -89,9 +114,9 @@ impl Daemon {
             id: ExecId::from_random(random),
             container: entry.id.clone(),
             request,
-            state: RefCell::new(ExecState::Created),
+            state: watch::Sender::new(ExecState::Created),
             pid: Cell::new(0),
-            running: RefCell::default(),
+            running: watch::Sender::new(None),
         });
         let mut execs = self.execs.borrow_mut();
         if execs.len() >= ENDED {
@@ -131,7 +156,7 @@ impl Daemon {
         refuse_unless_running(&entry)?;
         let client = entry.client().ok_or_else(|| ExecError::NotRunning { id: entry.id.to_string() })?;
         let process = self.exec_process(&entry, exec, size)?;
-        exec.state.replace(ExecState::Running);
+        exec.state.send_replace(ExecState::Running);
         self.note_exec(&entry, exec, "exec_start", true);
         let started = async {
             let casemate_wire::ExecStarted { id, pid } = client.exec(&process).await?;
@@ -144,11 +169,11 @@ impl Daemon {
             Err(failure) => {
                 let failure: Failure = failure;
                 let code = failure.class.exit_code();
-                exec.state.replace(ExecState::Failed { code });
+                exec.state.send_replace(ExecState::Failed { code });
                 return Err(ExecError::Refused(failure));
             }
         };
-        exec.running.replace(Some((client.clone(), process.clone())));
+        exec.running.send_replace(Some((client.clone(), process.clone())));
         let (this, exec) = (Rc::clone(self), Rc::clone(exec));
         tokio::task::spawn_local(async move {
             let code = match client.wait(&process).await {
@@ -156,8 +181,8 @@ impl Daemon {
                 // Its container went, and it with it.
                 Err(_) => 137,
             };
-            exec.running.take();
-            exec.state.replace(ExecState::Ended { code });
+            exec.running.send_replace(None);
+            exec.state.send_replace(ExecState::Ended { code });
             this.note_exec(&entry, &exec, "exec_die", false);
         });
         Ok(streams)
@@ -215,6 +240,7 @@ impl ExecError {
     pub(crate) fn classified(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::NotReady { .. } => ErrorClass::Timeout,
             Self::NoCommand => ErrorClass::InvalidArgument,
             Self::Paused { .. }
             | Self::Restarting { .. }
@@ -235,7 +261,7 @@ impl Entry {
     }
 
     pub async fn resize(&self, size: TerminalSize) -> Result<(), Failure> {
-        let client = self.client().ok_or_else(|| unavailable("the container is not running"))?;
+        let client = self.client().ok_or_else(|| not_running(self))?;
         Ok(client.resize(&ProcessRef::Init, size).await?)
     }
 }

@@ -88,6 +88,10 @@ impl Daemon {
         let (engine, of) = (Arc::clone(&self.engine), container.as_ref().clone());
         let readied = blocking(move || engine.ready(&of, None)).await?;
         let client = self.engine.start_keeper(&container, readied).await?;
+        // Asked for before the start, and on its way before it: a container that
+        // is removed at its end tells how it ended to those who wait already.
+        let exited = super::watch::exited(&client);
+        tokio::task::yield_now().await;
         let started = async {
             entry.serve_attaching(&client).await?;
             client.start().await.map_err(Failure::from)
@@ -99,7 +103,7 @@ impl Daemon {
             return Err(StartError::Refused(failure));
         }
         self.reread(entry).await;
-        self.up(entry, client);
+        self.up(entry, client, exited);
         self.note(Subject::Container, entry, "start", []);
         Ok(())
     }

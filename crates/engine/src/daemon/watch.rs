@@ -8,11 +8,18 @@ use std::time::Instant;
 use casemate_model::{Exited, ProcessRef};
 use casemate_record::RestartRecord;
 use casemate_wire::Client;
+use tokio::task::JoinHandle;
 
 use super::entry::{Entry, Phase, Status, resting_status};
 use super::{Daemon, Subject, blocking};
 use crate::container::UNSEEN_EXIT;
 use crate::error::FindError;
+
+/// How the container ends, asked for now.
+pub(super) fn exited(client: &Client) -> JoinHandle<Option<Exited>> {
+    let client = client.clone();
+    tokio::task::spawn_local(async move { client.wait(&ProcessRef::Init).await.ok() })
+}
 
 impl Daemon {
     /// Takes over a container as it is found when the daemon starts.
@@ -28,7 +35,8 @@ impl Daemon {
             return;
         };
         if container.state.is_running() {
-            self.up(&entry, keeper.client);
+            let exited = exited(&keeper.client);
+            self.up(&entry, keeper.client, exited);
             return;
         }
         // Its creator was killed before it started, so the keeper gives up.
@@ -55,16 +63,16 @@ impl Daemon {
     }
 
     /// The container runs and this is its keeper.
-    pub(super) fn up(self: &Rc<Self>, entry: &Rc<Entry>, client: Client) {
+    pub(super) fn up(self: &Rc<Self>, entry: &Rc<Entry>, client: Client, exited: JoinHandle<Option<Exited>>) {
         entry.phase.replace(Phase::Up(client.clone()));
         entry.set_status(if entry.container().state.paused { Status::Paused } else { Status::Running });
-        tokio::task::spawn_local(Rc::clone(self).see_through(Rc::clone(entry), client));
+        tokio::task::spawn_local(Rc::clone(self).see_through(Rc::clone(entry), client, exited));
     }
 
-    async fn see_through(self: Rc<Self>, entry: Rc<Entry>, client: Client) {
+    async fn see_through(self: Rc<Self>, entry: Rc<Entry>, client: Client, exited: JoinHandle<Option<Exited>>) {
         let began = Instant::now();
         let health = tokio::task::spawn_local(Rc::clone(&self).look_after_health(Rc::clone(&entry), client.clone()));
-        let exited = client.wait(&ProcessRef::Init).await.ok();
+        let exited = exited.await.ok().flatten();
         health.abort();
         // Nothing of it is left when its keeper has gone.
         client.lost().await;

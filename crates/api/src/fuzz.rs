@@ -1,0 +1,110 @@
+//! The bodies of requests, taken from bytes that anybody may have sent.
+
+use casemate_engine::{ContainerConfig, CreateRequest};
+use casemate_image::ImageConfig;
+
+use crate::request::read_json;
+use crate::{containers, exec};
+
+/// A fuzz target: the first byte chooses whose body the others are (`0` create,
+/// `1` a new exec, `2` an exec's start), and all is done with it that needs no
+/// daemon. It panics if one of the promises does not hold: what is accepted is
+/// in checked types, and can be handed to a process.
+pub fn fuzz_body(data: &[u8]) {
+    let Some((selector, body)) = data.split_first() else {
+        return;
+    };
+    match selector {
+        b'0' => {
+            let made = read_json(body).and_then(|body| containers::request(None, body));
+            match made {
+                Ok(request) => check_create(&request),
+                Err(error) => assert!(error.status.is_client_error() && !error.message.is_empty(), "{error}"),
+            }
+        }
+        b'1' => match read_json(body).and_then(exec::request) {
+            Ok(request) => {
+                let words = request.command.iter().chain(&request.env).chain(&request.working_dir);
+                assert!(words.into_iter().all(|word| !word.contains('\0')), "{request:?}");
+            }
+            Err(error) => assert!(error.status.is_client_error() && !error.message.is_empty(), "{error}"),
+        },
+        _ => drop(read_json::<exec::StartBody>(body)),
+    }
+}
+
+/// As far as the request alone says, and then together with an image.
+fn check_create(request: &CreateRequest) {
+    assert!(!request.image.is_empty());
+    assert!(request.memory.is_none_or(|memory| memory.0 > 0) && request.cpus.is_none_or(|cpus| cpus.0 > 0));
+    let image = ImageConfig { cmd: vec!["sh".to_owned()], ..ImageConfig::default() };
+    let Ok(config) = ContainerConfig::new(request, &image, "0123456789ab") else {
+        return;
+    };
+    let ContainerConfig { command, env, cwd, user, hostname, stop_signal } = config;
+    assert!(!command.args.is_empty() && command.entrypoint_length <= command.args.len());
+    assert!(cwd.starts_with('/') && (1..=64).contains(&hostname.len()) && (1..=64).contains(&stop_signal.number()));
+    assert!(env.iter().all(|entry| entry.find('=').is_some_and(|at| at > 0)), "{env:?}");
+    let user = user.to_string();
+    let words = command.args.iter().chain(&env).chain([&cwd, &user, &hostname]);
+    assert!(words.into_iter().all(|word| !word.contains('\0')), "{request:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::fuzz_body;
+
+    /// Values of every kind under the names that are read.
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            prop_oneof![Just(String::new()), Just("/a\0b".to_owned()), Just("A=b".to_owned()), any::<String>()]
+                .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(2, 8, 3, |inner| prop::collection::vec(inner, 0..3).prop_map(Value::from))
+    }
+
+    fn object(names: &'static [&'static str]) -> impl Strategy<Value = Value> {
+        prop::collection::btree_map(prop::sample::select(names), value(), 0..4).prop_map(|fields| json!(fields))
+    }
+
+    const CREATE: &[&str] = &[
+        "Hostname",
+        "User",
+        "Tty",
+        "OpenStdin",
+        "StdinOnce",
+        "Env",
+        "Cmd",
+        "Entrypoint",
+        "WorkingDir",
+        "Labels",
+        "StopSignal",
+        "StopTimeout",
+        "Healthcheck",
+        "HostConfig",
+    ];
+    const HOST: &[&str] = &["Isolation", "AutoRemove", "Memory", "NanoCpus", "RestartPolicy", "ReadonlyRootfs"];
+    const EXEC: &[&str] =
+        &["Cmd", "Env", "User", "WorkingDir", "DetachKeys", "Tty", "AttachStdin", "ConsoleSize", "Detach"];
+
+    proptest! {
+        #[test]
+        fn any_body_is_refused_or_keeps_its_promises(
+            create in object(CREATE), host in object(HOST), exec in object(EXEC), bytes in any::<Vec<u8>>(),
+        ) {
+            let mut create = create;
+            create["Image"] = json!("busybox");
+            create["HostConfig"] = host;
+            for (selector, body) in [("0", create.to_string()), ("1", exec.to_string()), ("2", exec.to_string())] {
+                fuzz_body(&[selector.as_bytes(), body.as_bytes()].concat());
+            }
+            fuzz_body(&bytes);
+        }
+    }
+}
