@@ -3,7 +3,7 @@
 # libFuzzer with coverage, on a stable compiler: the flags are those that `cargo fuzz` passes to a nightly one, without
 # the address sanitizer that only a nightly one has.
 set -eu
-targets='frames connection archive'
+targets='frames connection archive body'
 case ${1:-} in
 '' | *[!0-9]*)
     echo "usage: $0 SECONDS [TARGET...]; targets: $targets" >&2
@@ -29,8 +29,8 @@ triple=$("${RUSTC:-rustc}" -vV | sed -n 's/^host: //p')
 set --
 for target in $targets; do
     set -- "$@" --bin "$target"
-    # Only this one is worth the time that its dependencies take to build.
-    [ "$target" != archive ] || set -- "$@" --features archive
+    # Only these are worth the time that their dependencies take to build.
+    case $target in archive | body) set -- "$@" --features "$target" ;; esac
 done
 # shellcheck disable=SC2086 # a list of words
 RUSTFLAGS=$(echo $coverage --cfg fuzzing) "${CARGO:-cargo}" build --release --locked --target "$triple" \

@@ -2,6 +2,7 @@
 //! `cargo run --example seeds` in this directory after the vocabulary changed.
 
 mod archives;
+mod bodies;
 mod transcripts;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ fn main() -> io::Result<()> {
     write_corpus(&root.join("corpus/frames"), &seeds::frames())?;
     write_corpus(&root.join("corpus/connection"), &transcripts::all())?;
     write_corpus(&root.join("corpus/archive"), &archives::all())?;
+    write_corpus(&root.join("corpus/body"), &bodies::all())?;
 
     let mut words = BTreeSet::new();
     seeds::requests().iter().for_each(|request| collect_words(&json(request), &mut words));
@@ -27,6 +29,7 @@ fn main() -> io::Result<()> {
     write_lines(&root.join("dictionaries/frames"), &messages)?;
     messages.extend(transcripts::headers().iter().map(|header| entry(header)));
     write_lines(&root.join("dictionaries/connection"), &messages)?;
+    write_lines(&root.join("dictionaries/body"), &bodies::words().map(|word| entry(word.as_bytes())))?;
     write_lines(&root.join("dictionaries/archive"), &archives::words().map(|word| entry(word.as_bytes())))
 }
 
