@@ -7,6 +7,8 @@ CASEMATE := $(OUT)/bin/casemate
 CARGO := cargo
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 PREFIX ?= /usr/local
+# Where Docker's client is for the tests, if the host has none.
+DOCKER_CLIENT := $(CARGO_TARGET_DIR)/docker-client
 
 .PHONY: all build packages test-packages casemate docker-init agent kernel busybox run test test-all lint bench fuzz install uninstall clean
 
@@ -42,7 +44,8 @@ agent: casemate docker-init
 
 kernel: packages
 	mkdir -p $(LIB)
-	guest/kernel/build.sh $(LIB)/vmlinux
+	@# mv(1) refuses to put one link of a file in the place of another, which is what a second build would ask of it.
+	[ $(LIB)/vmlinux -ef "$$(guest/kernel/build.sh --print-path)" ] || guest/kernel/build.sh $(LIB)/vmlinux
 
 busybox: packages
 	mkdir -p $(LIB)
@@ -53,9 +56,10 @@ run: build
 
 test-packages: packages
 	@scripts/install-packages.sh packages/test.txt
+	@scripts/install-docker-client.sh $(DOCKER_CLIENT)
 
 test: build test-packages
-	CASEMATE_TEST_PREFIX=$(OUT) $(CARGO) test --release --locked --workspace --no-fail-fast
+	PATH="$$PATH:$(DOCKER_CLIENT)" CASEMATE_TEST_PREFIX=$(OUT) $(CARGO) test --release --locked --workspace --no-fail-fast
 
 lint: packages
 	$(CARGO) fmt --all --check

@@ -1,5 +1,6 @@
 //! An engine of a test's own: its directories, its command line, and its end.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,12 +13,12 @@ use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::deadline::{PATIENCE, eventually};
+use crate::deadline::{PATIENCE, eventually, try_eventually};
 use crate::host;
 use crate::leaks::Leaks;
-use crate::modes::Isolation;
+use crate::modes::{Fixture, Isolation};
 use crate::prefix::Prefix;
-use crate::process::{Finished, Spawned, pid};
+use crate::process::{Finished, Spawned, ended_within, pid};
 
 /// The host's tables are compared before and after: one engine at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -31,7 +32,7 @@ pub struct Engine {
     /// Short, because a socket's path has 107 bytes.
     run: TempDir,
     leaks: Leaks,
-    finished: bool,
+    finished: Cell<bool>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -42,8 +43,8 @@ pub struct Cli<'a> {
     options: Vec<String>,
 }
 
-impl Engine {
-    pub fn new(isolation: Isolation) -> Self {
+impl Fixture for Engine {
+    fn new(isolation: Isolation) -> Self {
         let prefix = Prefix::staged();
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = |at: &str| {
@@ -52,7 +53,25 @@ impl Engine {
         };
         let (root, run) = (dir("/var/tmp"), dir("/run"));
         let leaks = Leaks::before(root.path(), run.path());
-        Self { isolation, prefix, root, run, leaks, finished: false, _alone: alone }
+        Self { isolation, prefix, root, run, leaks, finished: Cell::new(false), _alone: alone }
+    }
+
+    fn missing() -> Option<String> {
+        None
+    }
+
+    /// Removes every container and looks for what is left.
+    fn finish(self) {
+        self.remove_all();
+        self.leaks.check();
+        self.all_is_well();
+    }
+}
+
+impl Engine {
+    /// Nothing is left that would have to be cleared up, or shown.
+    pub fn all_is_well(&self) {
+        self.finished.set(true);
     }
 
     pub fn root(&self) -> &Path {
@@ -130,13 +149,6 @@ impl Engine {
         Container { engine: self, name }
     }
 
-    /// Removes every container and looks for what is left.
-    pub fn finish(mut self) {
-        self.remove_all();
-        self.leaks.check();
-        self.finished = true;
-    }
-
     /// `rm -f` of whatever there is.
     #[track_caller]
     pub fn remove_all(&self) {
@@ -166,33 +178,65 @@ impl Engine {
     /// After a failure: takes away what is the engine's by its directories,
     /// without its help.
     fn clear_up(&self) {
-        for process in self.leaks.processes() {
-            let _ = kill_process(pid(process.pid), Signal::KILL);
-        }
-        let dirs = [self.root(), self.run_dir()].map(|dir| dir.to_string_lossy().into_owned());
+        let groups = self.own_cgroups();
+        self.kill_all();
         for line in host::mounts() {
             let target = line.split(' ').nth(1).unwrap_or_default();
-            if dirs.iter().any(|dir| target.starts_with(dir.as_str())) {
+            let dirs = [self.root(), self.run_dir()];
+            if dirs.iter().any(|dir| Path::new(target).starts_with(dir)) {
                 let _ = unmount(target, UnmountFlags::DETACH);
             }
         }
         // Their processes may need a moment to be gone.
-        let ours = |path: &&PathBuf| {
+        let _ = try_eventually(Duration::from_secs(5), || remove_all(&groups));
+    }
+
+    /// As a reboot would leave it: no processes, no control groups, and an
+    /// empty `/run`.
+    #[track_caller]
+    pub fn lose_the_host(&self) {
+        let groups = self.own_cgroups();
+        for pid in self.kill_all() {
+            assert!(ended_within(pid, PATIENCE), "process {pid} survived");
+        }
+        eventually("the control groups are gone", PATIENCE, || {
+            remove_all(&groups).map_err(|left| format!("{left} are left"))
+        });
+        for name in host::names(self.run_dir()) {
+            let path = self.run_dir().join(name);
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
+
+    fn kill_all(&self) -> Vec<u32> {
+        let pids: Vec<u32> = self.leaks.processes().into_iter().map(|process| process.pid).collect();
+        for number in &pids {
+            let _ = kill_process(pid(*number), Signal::KILL);
+        }
+        pids
+    }
+
+    fn own_cgroups(&self) -> Vec<PathBuf> {
+        let ours = |path: &PathBuf| {
             let id = path.file_name().unwrap_or_default();
             self.root().join("containers").join(id).exists() || self.run_dir().join("containers").join(id).exists()
         };
-        let groups = host::cgroups();
-        let _ = crate::deadline::try_eventually(Duration::from_secs(5), || {
-            let failed =
-                groups.iter().filter(ours).filter(|path| fs::remove_dir(path).is_err() && path.exists()).count();
-            if failed == 0 { Ok(()) } else { Err(()) }
-        });
+        host::cgroups().into_iter().filter(ours).collect()
+    }
+}
+
+/// How many could not be removed.
+fn remove_all(groups: &[PathBuf]) -> Result<(), usize> {
+    match groups.iter().filter(|path| fs::remove_dir(path).is_err() && path.exists()).count() {
+        0 => Ok(()),
+        left => Err(left),
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if self.finished {
+        if self.finished.get() {
             return;
         }
         self.print_logs();

@@ -9,20 +9,25 @@
 
 pub mod archive;
 pub mod deadline;
+pub mod description;
+pub mod docker;
 pub mod engine;
 pub mod host;
+pub mod http;
 pub mod leaks;
 pub mod listing;
 pub mod modes;
 pub mod prefix;
 pub mod process;
+pub mod recorder;
 pub mod terminal;
 pub mod tree;
 
 pub use deadline::{PATIENCE, eventually};
+pub use docker::Docker;
 pub use engine::{Cli, Container, Engine};
 pub use modes::Isolation;
-pub use process::{Finished, Spawned};
+pub use process::{Finished, Spawned, ended_within};
 
 /// For whoever reads of a failure: shown with it, and not otherwise.
 pub fn note(text: &str) {

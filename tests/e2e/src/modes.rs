@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::engine::Engine;
 use crate::prefix;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,25 +25,37 @@ impl fmt::Display for Isolation {
     }
 }
 
-/// Runs the body on an engine of its own, and then looks for what it left.
-pub fn in_mode(isolation: Isolation, body: impl FnOnce(&Engine)) {
+/// What a body is given: made for it alone, and looked at after it.
+pub trait Fixture {
+    fn new(isolation: Isolation) -> Self;
+
+    /// What it needs beyond what its isolation does, and this host lacks.
+    fn missing() -> Option<String>;
+
+    /// Fails if anything is left behind.
+    fn finish(self);
+}
+
+/// Runs the body on a fixture of its own, and then looks for what it left.
+pub fn in_mode<F: Fixture>(isolation: Isolation, body: impl FnOnce(&F)) {
     let missing = match isolation {
         Isolation::Process => prefix::missing_for_process(),
         Isolation::Hyperv => prefix::missing_for_hyperv(),
     };
-    if let Some(reason) = missing {
+    if let Some(reason) = missing.or_else(F::missing) {
         return prefix::skip(&reason);
     }
-    let engine = Engine::new(isolation);
-    body(&engine);
-    engine.finish();
+    let fixture = F::new(isolation);
+    body(&fixture);
+    fixture.finish();
 }
 
-/// `fn name(engine: &Engine) { … }` becomes `process::name` and `hyperv::name`.
+/// `fn name(engine: &Engine) { … }` becomes `process::name` and `hyperv::name`;
+/// the type is one of this crate's fixtures.
 #[macro_export]
 macro_rules! both_modes {
-    ($($(#[$meta:meta])* fn $name:ident($engine:ident: &Engine) $body:block)*) => {
-        $($(#[$meta])* fn $name($engine: &$crate::Engine) $body)*
+    ($($(#[$meta:meta])* fn $name:ident($fixture:ident: &$kind:ident) $body:block)*) => {
+        $($(#[$meta])* fn $name($fixture: &$crate::$kind) $body)*
         mod process {
             $(#[test] fn $name() { $crate::modes::in_mode($crate::Isolation::Process, super::$name) })*
         }

@@ -1,0 +1,171 @@
+//! The daemon killed at any moment: containers go on without it, and it knows
+//! them again.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use casemate_e2e::{Docker, PATIENCE, Spawned, both_modes, ended_within, eventually, host, note};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+
+const KILLS: usize = 12;
+
+/// Ids of the containers that are on disk.
+fn recorded(docker: &Docker) -> BTreeSet<String> {
+    host::names(&docker.engine().root().join("containers"))
+}
+
+fn known(docker: &Docker) -> BTreeSet<String> {
+    docker.cli(&["ps", "-aq", "--no-trunc"]).ok().out().lines().map(str::to_owned).collect()
+}
+
+both_modes! {
+    fn a_running_container_does_not_notice(docker: &Docker) {
+        let script = "n=0; while read line; do n=$((n + 1)); echo \"$n $line\"; done; exit 17";
+        docker.run(&["-d", "-i", "--name", "counts", "busybox", "sh", "-c", script]).ok();
+        let started = docker.state("counts")["StartedAt"].clone();
+        for word in ["before", "after"] {
+            let mut client = docker.spawn(&["attach", "counts"]);
+            client.write(format!("{word}\n").as_bytes());
+            client.stdout.wait_for(word);
+            if word == "before" {
+                docker.kill_daemon();
+                assert_ne!(client.wait().code, 0, "its connection is gone");
+                docker.start_daemon();
+            }
+        }
+        let state = docker.state("counts");
+        assert_eq!((&state["Status"], &state["StartedAt"]), (&json!("running"), &started));
+        docker.cli(&["exec", "counts", "echo", "in"]).ok().prints("in\n");
+        docker.cli(&["logs", "counts"]).ok().prints("1 before\n2 after\n");
+        docker.cli(&["kill", "counts"]).ok();
+        docker.until_status("counts", "exited");
+    }
+
+    fn what_ends_without_it_is_known_after(docker: &Docker) {
+        docker.run(&["-d", "--name", "ends", "busybox", "sh", "-c", "echo first; while [ ! -e /go ]; do sleep 0.05; done; echo last; exit 23"]).ok();
+        docker.run(&["-d", "--rm", "--name", "vanishes", "busybox", "sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done"]).ok();
+        let keepers: Vec<u32> = host::processes()
+            .into_iter()
+            .filter(|process| ["ends", "vanishes"].iter().any(|name| process.cmdline.starts_with(&format!("casemate-keeper {name} "))))
+            .map(|process| process.pid)
+            .collect();
+        assert_eq!(keepers.len(), 2);
+        docker.kill_daemon();
+        // Another engine on the same directories: its exec ends them.
+        for name in ["ends", "vanishes"] {
+            docker.engine().cli(&["exec", name, "touch", "/go"]).ok();
+        }
+        assert!(keepers.iter().all(|keeper| ended_within(*keeper, PATIENCE)));
+        docker.start_daemon();
+        let state = docker.state("ends");
+        assert_eq!((&state["Status"], &state["ExitCode"]), (&json!("exited"), &json!(23)));
+        docker.cli(&["logs", "ends"]).ok().prints("first\nlast\n");
+        docker.cli(&["wait", "ends"]).ok().prints("23\n");
+        docker.get("/containers/vanishes/json").is(404);
+    }
+
+    /// At random moments of create, start, exec, stop and remove: what is
+    /// there afterwards is whole, and can be removed.
+    fn at_any_moment_of_a_containers_life(docker: &Docker) {
+        let seed = std::env::var("CASEMATE_TEST_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = seed.unwrap_or_else(rand::random::<u64>);
+        let mut rng = StdRng::seed_from_u64(seed);
+        let life = |name: &str| -> [Vec<String>; 4] {
+            let isolation = docker.isolation();
+            [
+                vec!["run", "-d", "--isolation", isolation, "--name", name, "busybox", "sleep", "100000"],
+                vec!["exec", name, "true"],
+                vec!["stop", "-t", "0", name],
+                vec!["rm", name],
+            ]
+            .map(|args| args.into_iter().map(str::to_owned).collect())
+        };
+        let go = |args: &[String]| docker.spawn(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let from = Instant::now();
+        life("measured").iter().for_each(|args| drop(go(args).wait().ok()));
+        let whole = from.elapsed();
+        note(&format!("CASEMATE_TEST_SEED={seed}, a life takes {whole:?}"));
+        for number in 0..KILLS {
+            let name = format!("c{number}");
+            let delay = whole.mul_f64(rng.random());
+            let deadline = Instant::now() + delay;
+            let mut steps = life(&name).into_iter();
+            let mut step: Option<Spawned> = None;
+            // The step that is under way at the moment is met by it.
+            while Instant::now() < deadline {
+                match &step {
+                    Some(running) if !running.has_ended() => {}
+                    _ => match steps.next() {
+                        Some(args) => step = Some(go(&args)),
+                        None => break,
+                    },
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            note(&format!("kill {number} after {delay:?}"));
+            docker.kill_daemon();
+            drop(step);
+            docker.start_daemon();
+            // One whose start was cut short is given up by its keeper.
+            eventually("what is recorded is known", PATIENCE, || {
+                let (recorded, known) = (recorded(docker), known(docker));
+                if recorded == known { Ok(()) } else { Err(format!("{recorded:?} and {known:?}")) }
+            });
+            for id in known(docker) {
+                let status = docker.inspect(&id)["State"]["Status"].clone();
+                assert!([json!("created"), json!("running"), json!("exited")].contains(&status), "{status}");
+                if status == json!("running") {
+                    docker.cli(&["exec", &id, "true"]).ok();
+                }
+            }
+            docker.remove_all();
+            assert!(recorded(docker).is_empty(), "{:?}", recorded(docker));
+        }
+        docker.run(&["--rm", "busybox", "echo", "works"]).ok().prints("works\n");
+    }
+
+    /// All processes are gone, and with them what was in memory.
+    fn a_reboot_of_the_host_is_recovered_from(docker: &Docker) {
+        docker.start("plain", &[]);
+        docker.start("always", &["--restart", "always"]);
+        docker.create(&["--name", "made", "busybox", "true"]);
+        docker.run(&["--name", "ended", "busybox", "sh", "-c", "echo said; exit 5"]).exits(5);
+        docker.kill_daemon();
+        docker.engine().lose_the_host();
+        docker.start_daemon();
+        docker.until_status("always", "running");
+        docker.cli(&["exec", "always", "true"]).ok();
+        let state = docker.state("plain");
+        assert_eq!((&state["Status"], &state["Running"]), (&json!("exited"), &json!(false)), "{state}");
+        assert_ne!(state["ExitCode"], json!(0));
+        assert_eq!(docker.state("made")["Status"], json!("created"));
+        assert_eq!(docker.state("ended")["ExitCode"], json!(5));
+        docker.cli(&["logs", "ended"]).ok().prints("said\n");
+        docker.cli(&["start", "plain", "made"]).ok();
+        assert_eq!(docker.state("plain")["Running"], json!(true));
+    }
+
+    fn there_is_one_daemon_on_one_root(docker: &Docker) {
+        let mut second = docker.daemon_command();
+        let socket = docker.engine().run_dir().join("second.sock");
+        second.args(["-H", &format!("unix://{}", socket.display())]);
+        let refused = Spawned::start(second).wait();
+        assert_ne!(refused.code, 0, "{refused:?}");
+        refused.complains("daemon").complains(docker.engine().root().to_str().unwrap());
+        assert!(!socket.exists());
+        // The first one does not mind.
+        docker.cli(&["ps"]).ok();
+    }
+
+    fn stopped_it_leaves_its_containers_alone(docker: &Docker) {
+        docker.start("stays", &[]);
+        let before = docker.state("stays");
+        docker.stop_daemon();
+        docker.start_daemon();
+        let after = docker.state("stays");
+        assert_eq!((&after["Status"], &after["StartedAt"]), (&json!("running"), &before["StartedAt"]));
+        docker.cli(&["exec", "stays", "echo", "alive"]).ok().prints("alive\n");
+    }
+}

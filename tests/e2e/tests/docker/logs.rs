@@ -1,0 +1,65 @@
+//! `docker logs`: what a container wrote, while it runs and after.
+
+use casemate_e2e::both_modes;
+
+both_modes! {
+    fn tell_both_streams_apart(docker: &Docker) {
+        docker.run(&["--name", "said", "busybox", "sh", "-c", "echo one; echo two >&2; echo three; printf four"]).ok();
+        let logs = docker.cli(&["logs", "said"]).ok();
+        assert_eq!((logs.out().as_str(), logs.err().as_str()), ("one\nthree\nfour", "two\n"));
+        docker.cli(&["logs", "nobody"]).exits(1).complains("No such container: nobody");
+    }
+
+    fn show_the_end_and_the_time(docker: &Docker) {
+        docker.run(&["--name", "counted", "busybox", "sh", "-c", "seq 1 10; sleep 0.2; seq 11 20"]).ok();
+        docker.cli(&["logs", "--tail", "3", "counted"]).ok().prints("18\n19\n20\n");
+        docker.cli(&["logs", "-n", "0", "counted"]).ok().prints("");
+        docker.cli(&["logs", "-n", "all", "counted"]).ok().prints(&(1..=20).map(|n| format!("{n}\n")).collect::<String>());
+        let stamped = docker.cli(&["logs", "-t", "counted"]).ok().out();
+        let times: Vec<&str> = stamped.lines().map(|line| line.split_once(' ').expect("a time and a line").0).collect();
+        assert!(times.len() == 20 && times.is_sorted(), "{stamped}");
+        assert!(times.iter().all(|time| time.starts_with("20") && time.ends_with('Z')), "{stamped}");
+        let since = docker.cli(&["logs", "--since", times[10], "counted"]).ok().out();
+        assert_eq!(since, (11..=20).map(|n| format!("{n}\n")).collect::<String>());
+        let until = docker.cli(&["logs", "--until", times[9], "counted"]).ok().out();
+        assert_eq!(until, (1..=10).map(|n| format!("{n}\n")).collect::<String>());
+        docker.cli(&["logs", "--since", "10m", "--tail", "1", "counted"]).ok().prints("20\n");
+        docker.cli(&["logs", "--until", "10m", "counted"]).ok().prints("");
+    }
+
+    fn follow_a_running_container(docker: &Docker) {
+        let script = "echo before; while read line; do echo \"got $line\"; done; echo over";
+        let mut running = docker.spawn_run(&["--name", "told", "-i", "busybox", "sh", "-c", script]);
+        running.stdout.wait_for("before\n");
+        let follower = docker.spawn(&["logs", "-f", "told"]);
+        let late = docker.spawn(&["logs", "-f", "--tail", "0", "told"]);
+        follower.stdout.wait_for("before\n");
+        for word in ["a", "b", "c"] {
+            running.write(format!("{word}\n").as_bytes());
+            follower.stdout.wait_for(&format!("got {word}\n"));
+        }
+        running.close_stdin();
+        running.wait().ok();
+        follower.wait().ok().prints("before\ngot a\ngot b\ngot c\nover\n");
+        let late = late.wait().ok().out();
+        assert!(late.ends_with("over\n") && !late.contains("before"), "{late}");
+    }
+
+    /// Nobody was attached, and nothing is lost; a line may be long.
+    fn are_kept_of_a_container_in_the_background(docker: &Docker) {
+        let script = "seq 1 5000; head -c 300000 /dev/zero | tr '\\0' x; echo; echo end";
+        docker.run(&["-d", "--name", "alone", "busybox", "sh", "-c", script]).ok();
+        docker.cli(&["wait", "alone"]).ok().prints("0\n");
+        let mut expected: String = (1..=5000).map(|number| format!("{number}\n")).collect();
+        expected.push_str(&"x".repeat(300_000));
+        expected.push_str("\nend\n");
+        let logs = docker.cli(&["logs", "alone"]).ok();
+        assert!(logs.out() == expected, "{logs:?}");
+    }
+
+    fn of_a_terminal_are_one_stream(docker: &Docker) {
+        docker.run(&["-t", "--name", "screen", "busybox", "sh", "-c", "echo out; echo err >&2"]).ok();
+        let logs = docker.cli(&["logs", "screen"]).ok();
+        assert_eq!((logs.out().as_str(), logs.err().as_str()), ("out\r\nerr\r\n", ""));
+    }
+}
