@@ -36,12 +36,12 @@ pub fn fuzz_body(data: &[u8]) {
 /// As far as the request alone says, and then together with an image.
 fn check_create(request: &CreateRequest) {
     assert!(!request.image.is_empty());
-    assert!(request.memory.is_none_or(|memory| memory.0 > 0) && request.cpus.is_none_or(|cpus| cpus.0 > 0));
     let image = ImageConfig { cmd: vec!["sh".to_owned()], ..ImageConfig::default() };
     let Ok(config) = ContainerConfig::new(request, &image, "0123456789ab") else {
         return;
     };
-    let ContainerConfig { command, env, cwd, user, hostname, stop_signal } = config;
+    let ContainerConfig { command, env, cwd, user, hostname, memory, cpus, stop_signal } = config;
+    assert!(memory.is_none_or(|memory| memory.0 > 0) && cpus.is_none_or(|cpus| cpus.0 > 0));
     assert!(!command.args.is_empty() && command.entrypoint_length <= command.args.len());
     assert!(cwd.starts_with('/') && (1..=64).contains(&hostname.len()) && (1..=64).contains(&stop_signal.number()));
     assert!(env.iter().all(|entry| entry.find('=').is_some_and(|at| at > 0)), "{env:?}");
