@@ -109,21 +109,20 @@ pub(crate) fn report(error: &CliError) -> ExitCode {
 }
 
 pub(crate) fn print_error(error: &CliError) {
-    let error_and_hint = (chain(error), error.classified().and_then(Classify::hint));
-    say("1;31m", "casemate:", error_and_hint);
+    // There is nowhere else to say it.
+    let _ = try_print_error(error);
+}
+
+fn try_print_error(error: &CliError) -> io::Result<()> {
+    say("1;31m", "casemate:", &chain(error), error.classified().and_then(Classify::hint))
 }
 
 /// Tells of what did not keep the command from its work.
 pub(crate) fn warn<E: Classify>(error: &E) {
-    say("1;33m", "casemate: warning:", (chain(error), error.hint()));
+    let _ = say("1;33m", "casemate: warning:", &chain(error), error.hint());
 }
 
-fn say(colour: &str, who: &str, said: (String, Option<String>)) {
-    // There is nowhere else to say it.
-    let _ = try_say(colour, who, said);
-}
-
-fn try_say(colour: &str, who: &str, (text, hint): (String, Option<String>)) -> io::Result<()> {
+fn say(colour: &str, who: &str, text: &str, hint: Option<String>) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
     match stderr.is_terminal() {
         true => writeln!(stderr, "\x1b[{colour}{who}\x1b[0m {text}")?,
