@@ -251,3 +251,104 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Silenced<T> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use casemate_engine::Settings;
+    use casemate_model::Isolation;
+    use tokio::net::{UnixListener, UnixStream};
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n";
+
+    /// Long against what a request takes, short against a test's patience.
+    const HEAD: Duration = Duration::from_millis(200);
+
+    /// Runs the body beside a server of this many connections.
+    async fn serving<F: Future<Output = ()>>(
+        connections: usize,
+        body: impl FnOnce(Rc<Server>, std::path::PathBuf) -> F,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        LocalSet::new()
+            .run_until(async {
+                let settings = Settings {
+                    root: dir.path().join("root"),
+                    run: dir.path().join("run"),
+                    lib: dir.path().join("lib"),
+                    program: dir.path().join("program"),
+                    qemu: None,
+                    accelerator: "auto".to_owned(),
+                    boot_timeout_ms: 1,
+                    health_deadline_ms: 1,
+                    scratch_size: 1,
+                    isolation: Isolation::Process,
+                };
+                let daemon = Daemon::open(settings).await.unwrap();
+                let server = Server::new(daemon, Rc::default(), Limits { connections, head: HEAD });
+                server.listen(Listener::Unix(UnixListener::bind(&path).unwrap()));
+                body(server, path.clone()).await;
+            })
+            .await;
+    }
+
+    async fn rest_of(mut stream: UnixStream) -> String {
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn half_a_head_is_not_waited_for() {
+        serving(8, |_, path| async move {
+            let mut slow = UnixStream::connect(&path).await.unwrap();
+            slow.write_all(&REQUEST[..20]).await.unwrap();
+            let answer = rest_of(slow).await;
+            assert!(!answer.contains("200"), "{answer}");
+            // Neither is a second request of one that had its answer.
+            let mut slow = UnixStream::connect(&path).await.unwrap();
+            slow.write_all(REQUEST).await.unwrap();
+            let answer = rest_of(slow).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("OK"), "{answer}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn clients_beyond_the_limit_wait_for_others_to_leave() {
+        serving(1, |_, path| async move {
+            let first = UnixStream::connect(&path).await.unwrap();
+            let mut second = UnixStream::connect(&path).await.unwrap();
+            second.write_all(REQUEST).await.unwrap();
+            let mut byte = [0];
+            let answered = tokio::time::timeout(HEAD / 4, second.read_exact(&mut byte)).await;
+            assert!(answered.is_err(), "the second client was served beside the first");
+            drop(first);
+            second.read_exact(&mut byte).await.unwrap();
+            assert_eq!(&byte, b"H");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_stop_lets_idle_clients_go_and_takes_no_others() {
+        serving(8, |server, path| async move {
+            let mut idle = UnixStream::connect(&path).await.unwrap();
+            idle.write_all(REQUEST).await.unwrap();
+            let mut start = [0; 12];
+            idle.read_exact(&mut start).await.unwrap();
+            let mut events = UnixStream::connect(&path).await.unwrap();
+            events.write_all(b"GET /events HTTP/1.1\r\nHost: docker\r\n\r\n").await.unwrap();
+            events.read_exact(&mut start).await.unwrap();
+            let stopped = tokio::time::timeout(HEAD, server.stop(Duration::from_secs(3600))).await;
+            assert!(stopped.is_ok(), "a stop waits for what has no end");
+            rest_of(idle).await;
+            rest_of(events).await;
+            assert!(UnixStream::connect(&path).await.is_err());
+        })
+        .await;
+    }
+}

@@ -66,7 +66,7 @@ both_modes! {
 /// The isolation's own name, before there is any engine to speak of.
 #[test]
 fn of_an_isolation_that_does_not_exist() {
-    casemate_e2e::modes::in_mode(Isolation::Process, |engine| {
+    casemate_e2e::modes::in_mode(Isolation::Process, |engine: &casemate_e2e::Engine| {
         engine
             .cli(&["run", "--isolation", "vault", "busybox", "true"])
             .exits(125)

@@ -9,7 +9,7 @@ fn lines(text: &str) -> Vec<Value> {
 
 #[test]
 fn info_tells_what_the_engine_runs_on() {
-    modes::in_mode(Isolation::Hyperv, |engine| {
+    modes::in_mode(Isolation::Hyperv, |engine: &casemate_e2e::Engine| {
         engine.start("up", &[]);
         let info = lines(&engine.cli(&["info", "--format", "json"]).ok().out()).remove(0);
         assert_eq!(
@@ -38,7 +38,7 @@ fn info_tells_what_the_engine_runs_on() {
 /// Whatever the tests need is here, so nothing may be missing.
 #[test]
 fn doctor_finds_nothing_missing_here() {
-    modes::in_mode(Isolation::Hyperv, |engine| {
+    modes::in_mode(Isolation::Hyperv, |engine: &casemate_e2e::Engine| {
         let checks = lines(&engine.cli(&["doctor", "--format", "json"]).ok().out());
         assert!(checks.len() >= 8 && checks.iter().all(|check| check["Ok"] == true), "{checks:?}");
         assert!(!engine.cli(&["doctor"]).ok().out().contains("missing"));
@@ -47,7 +47,7 @@ fn doctor_finds_nothing_missing_here() {
 
 #[test]
 fn doctor_says_how_to_mend_what_is_missing() {
-    modes::in_mode(Isolation::Hyperv, |engine| {
+    modes::in_mode(Isolation::Hyperv, |engine: &casemate_e2e::Engine| {
         let cli = engine.with(&["--qemu", "/nonexistent/qemu", "--lib", "/nonexistent"]);
         let checks = lines(&cli.cli(&["doctor", "--format", "json"]).exits(1).out());
         let failed: Vec<&Value> = checks.iter().filter(|check| check["Ok"] == false).collect();

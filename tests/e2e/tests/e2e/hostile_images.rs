@@ -29,7 +29,7 @@ fn refused(engine: &Engine, what: &str, archive: &[u8]) {
 
 #[test]
 fn that_reach_out_of_their_root_are_refused() {
-    modes::in_mode(Isolation::Process, |engine| {
+    modes::in_mode(Isolation::Process, |engine: &casemate_e2e::Engine| {
         engine.run(&["--rm", "busybox", "true"]).ok();
         let outside = engine.scratch().join("canary");
         fs::write(&outside, "untouched").unwrap();
@@ -63,7 +63,7 @@ fn that_reach_out_of_their_root_are_refused() {
 
 #[test]
 fn that_are_broken_are_refused() {
-    modes::in_mode(Isolation::Process, |engine| {
+    modes::in_mode(Isolation::Process, |engine: &casemate_e2e::Engine| {
         engine.run(&["--rm", "busybox", "true"]).ok();
         let good = image(engine, &[Node::file("x", "x")]);
         let saved = good.docker_save();
@@ -99,7 +99,7 @@ fn that_are_broken_are_refused() {
 /// A small file that unpacks to more than it should costs no disk after.
 #[test]
 fn that_are_cut_off_in_the_middle_of_a_layer_leave_nothing() {
-    modes::in_mode(Isolation::Process, |engine| {
+    modes::in_mode(Isolation::Process, |engine: &casemate_e2e::Engine| {
         engine.run(&["--rm", "busybox", "true"]).ok();
         let bulk: Vec<Node> = (0..2000).map(|number| Node::file(&format!("f{number}"), vec![b'x'; 600])).collect();
         let mut layer = tar(&bulk, LongNames::Gnu);

@@ -9,7 +9,7 @@ use casemate_e2e::{Isolation, PATIENCE, Spawned, eventually, modes};
 
 #[test]
 fn finds_what_is_left() {
-    modes::in_mode(Isolation::Process, |engine| {
+    modes::in_mode(Isolation::Process, |engine: &casemate_e2e::Engine| {
         // A process whose start has just been told has no arguments yet.
         let found = |what: &str| {
             eventually("a leak is found", PATIENCE, || {
@@ -71,7 +71,7 @@ fn hierarchy() -> PathBuf {
 #[test]
 fn finds_a_running_container() {
     for isolation in [Isolation::Process, Isolation::Hyperv] {
-        modes::in_mode(isolation, |engine| {
+        modes::in_mode(isolation, |engine: &casemate_e2e::Engine| {
             engine.start("left", &[]);
             let left = engine.leaks().left();
             for what in ["process ", "control group ", "file "] {

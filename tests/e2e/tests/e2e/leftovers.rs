@@ -114,7 +114,7 @@ both_modes! {
 
 #[test]
 fn directories_that_others_can_write_in_are_refused() {
-    casemate_e2e::modes::in_mode(casemate_e2e::Isolation::Process, |engine| {
+    casemate_e2e::modes::in_mode(casemate_e2e::Isolation::Process, |engine: &casemate_e2e::Engine| {
         let set = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         for dir in [engine.root(), engine.run_dir()] {
             set(dir, 0o777);
