@@ -5,13 +5,13 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use casemate_model::Digest;
+use casemate_tree::TarReader;
 
 use crate::archive::{self, Blob, Fetch, Keep};
 use crate::compression::decompress;
 use crate::disk::DiskError;
 use crate::hash::digest_of;
 use crate::limits::Limits;
-use crate::tarball::TarReader;
 
 /// The archive's files, in memory.
 #[derive(Default)]

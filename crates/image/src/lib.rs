@@ -8,7 +8,7 @@
 //! Archives come from anywhere, so nothing in them is believed: every digest is
 //! computed, every name is resolved beneath the directory it belongs to, every
 //! quantity has a limit, and every failure is a typed error that leaves the
-//! store as it was. The modules `archive`, `layer` and `store` say how.
+//! store as it was. The modules `archive` and `store` and `casemate_tree` say how.
 
 mod archive;
 mod compression;
@@ -18,22 +18,19 @@ mod fixture;
 mod fuzz;
 mod hash;
 mod image;
-mod layer;
 mod limits;
 mod platform;
 mod reference;
 mod store;
-mod tarball;
 
 pub use archive::ArchiveError;
+pub use casemate_tree::{TarError, UnpackError};
 pub use compression::Compression;
 pub use disk::DiskError;
 pub use fuzz::fuzz_archive;
 pub use image::{ConfigurationError, Image, ImageConfig};
-pub use layer::UnpackError;
 pub use reference::{ParseReferenceError, Reference};
 pub use store::{
     ErofsError, ErofsImage, Hold, ImageRow, LoadError, LoadProgress, LoadedImage, OpenError, RecordsError, RemoveError,
     Removed, ResolveError, Store, User, Users,
 };
-pub use tarball::TarError;

@@ -23,6 +23,17 @@ pub(crate) struct Limits {
     pub(crate) directory_names: usize,
 }
 
+impl Limits {
+    /// Those of one layer's stream.
+    pub(crate) fn layer(&self) -> casemate_tree::Limits {
+        casemate_tree::Limits {
+            entries: self.layer_entries,
+            bytes: self.unpacked,
+            directory_names: self.directory_names,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -1,12 +1,12 @@
 //! What can be wrong with an archive.
 
 use casemate_model::{Classify, Digest, ErrorClass};
+use casemate_tree::TarError;
 
 use crate::compression::Compression;
 use crate::disk::DiskError;
 use crate::image::ConfigurationError;
 use crate::reference::ParseReferenceError;
-use crate::tarball::TarError;
 
 /// Paths are those within the archive.
 #[derive(Debug, thiserror::Error)]

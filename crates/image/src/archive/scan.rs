@@ -4,13 +4,13 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use casemate_model::Digest;
+use casemate_tree::{Entry, EntryKind, TarReader};
 use sha2::{Digest as _, Sha256};
 
 use super::{ArchiveError, Blob, Contents};
 use crate::compression::{DecompressError, decompress};
 use crate::disk::DiskError;
 use crate::limits::Limits;
-use crate::tarball::{Entry, EntryKind, TarReader};
 
 const BLOBS: &str = "blobs/sha256/";
 

@@ -275,8 +275,7 @@ mod tests {
         // sockets and devices come with what mode they come.
         let scratch = tempfile::tempdir().unwrap();
         let essence = |tree: &BTreeMap<String, Description>| -> Vec<_> {
-            let essence =
-                |(path, d): (&String, &Description)| (path.clone(), d.kind.clone(), d.content.clone(), d.owner);
+            let essence = |(path, d): (&String, &Description)| (path.clone(), d.kind.clone(), d.content, d.owner);
             tree.iter().map(essence).collect()
         };
         assert_eq!(essence(&extracted(&image.path, scratch.path())), essence(&expected));

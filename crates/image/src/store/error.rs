@@ -1,13 +1,13 @@
 //! How the operations of the store fail, one type for each.
 
 use casemate_model::{Classify, ContainerId, Digest, ErrorClass};
+use casemate_tree::UnpackError;
 
 use super::records::RecordsError;
 use crate::archive::ArchiveError;
 use crate::compression::Compression;
 use crate::disk::DiskError;
 use crate::image::ConfigurationError;
-use crate::layer::UnpackError;
 use crate::reference::ParseReferenceError;
 
 #[derive(Debug, thiserror::Error)]

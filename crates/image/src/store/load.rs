@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use casemate_model::Digest;
+use casemate_tree::{TarReader, unpack_layer};
 use rustix::fs::syncfs;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +24,7 @@ use crate::archive::{self, Blob, Fetch, Keep, PlannedImage, PlannedLayer, Planne
 use crate::compression::{DecompressError, decompress};
 use crate::disk::DiskError;
 use crate::hash::{HashingReader, digest_of};
-use crate::layer::unpack;
 use crate::reference::Reference;
-use crate::tarball::TarReader;
 
 const LAYER_VERSION: u32 = 1;
 
@@ -193,7 +192,7 @@ impl<'a> Layers<'a> {
         fs::create_dir_all(&diff).map_err(|e| DiskError::new("make the directory", &diff, e))?;
         let root = File::open(&diff).map_err(|e| DiskError::new("open", &diff, e))?;
         let mut tar = TarReader::new(HashingReader::new(self.open(planned, report)?));
-        let unpacked = unpack(&mut tar, root.into(), &self.store.limits)
+        let unpacked = unpack_layer(&mut tar, root.into(), &self.store.limits.layer())
             .map_err(|source| LoadError::Unpack { diff_id: diff_id.clone(), source })?;
         self.finish(planned, tar.into_inner())?;
         let record = LayerRecord { version: LAYER_VERSION, size: unpacked.size, holes: unpacked.holes };

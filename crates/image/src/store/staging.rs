@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use casemate_model::Digest;
+use casemate_tree::remove_tree;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,6 @@ use serde::{Deserialize, Serialize};
 use super::records::RecordsError;
 use super::{Lock, Store};
 use crate::disk::{DiskError, replace_file};
-use crate::layer::remove_tree;
 
 const JOURNAL: &str = "journal.json";
 

@@ -5,13 +5,13 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use casemate_tree::beneath::open_in;
 use rustix::fs::{FileType, OFlags, fchown, stat};
 use rustix::io::Errno;
 use rustix::process::{Uid, fchdir, getcwd, ioctl_tiocsctty};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::set_no_new_privs;
 
-use super::beneath::open_in;
 use super::privileges::Privileges;
 use super::terminal::Terminal;
 use super::user::{Identity, look_up};

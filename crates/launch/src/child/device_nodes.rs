@@ -3,10 +3,10 @@
 use std::os::fd::BorrowedFd;
 
 use casemate_model::DeviceKind;
+use casemate_tree::beneath::{Wanted, open_or_make};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chownat, makedev, mknodat, symlink};
 use rustix::io::Errno;
 
-use super::beneath::{Wanted, open_or_make};
 use crate::device::DeviceNode;
 use crate::error::SetupStep;
 use crate::report::{AtStep, StepResult};

@@ -5,10 +5,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use casemate_tree::beneath::{Wanted, open_or_make};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::beneath::{Wanted, open_or_make};
 use crate::error::SetupStep;
 use crate::report::{AtStep, StepResult};
 use crate::sys;

@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use casemate_model::{Container, Ipc, Namespace};
+use casemate_tree::beneath::{Wanted, open_or_make};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{setsid, umask};
 
 use super::become_command::{Streams, become_command};
-use super::beneath::{Wanted, open_or_make};
 use super::cgroup_view::View;
 use super::{device_nodes, etc, hide, mounts, open_null, parameters, rootfs, set_oom_score, terminal, tmpfs};
 use crate::cgroup::Hierarchy;

@@ -9,7 +9,6 @@
 //! A step that fails ends the child with a record of it in the report pipe.
 
 mod become_command;
-mod beneath;
 mod cgroup_view;
 mod device_nodes;
 mod etc;

@@ -5,11 +5,11 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use casemate_model::{Tmpfs, TmpfsAttributes, TmpfsKey};
+use casemate_tree::beneath::{Wanted, open_in, open_or_make};
 use rustix::fs::{OFlags, fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
-use super::beneath::{Wanted, open_in, open_or_make};
 use crate::error::SetupStep;
 use crate::report::{AtStep, StepError, StepResult};
 

@@ -7,10 +7,10 @@ use std::io::Read;
 use std::os::fd::BorrowedFd;
 
 use casemate_model::UserSpec;
+use casemate_tree::beneath::open_in;
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
-use super::beneath::open_in;
 use crate::error::SetupStep;
 use crate::report::{AtStep, StepError, StepResult};
 

@@ -14,8 +14,8 @@ mod entry;
 mod pax;
 mod sparse;
 
-pub(crate) use entry::{Entry, EntryKind, Mtime};
-pub(crate) use sparse::SparseMap;
+pub use entry::{Entry, EntryKind, Mtime};
+pub use sparse::{Segment, SparseMap};
 
 use std::io::{self, Read};
 
@@ -68,7 +68,8 @@ impl Classify for TarError {
 /// Yields entries one after the other; between two calls of
 /// [`TarReader::next_entry`] it reads as the current entry's stored data (for a
 /// sparse file: the segments of its map, without the holes).
-pub(crate) struct TarReader<R> {
+#[derive(Debug)]
+pub struct TarReader<R> {
     inner: R,
     position: u64,
     /// Stored bytes of the current entry that have not been read.
@@ -80,23 +81,23 @@ pub(crate) struct TarReader<R> {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(crate) fn new(inner: R) -> Self {
+    pub fn new(inner: R) -> Self {
         Self { inner, position: 0, unread: 0, padding: 0, global: PaxRecords::default(), at_end: false }
     }
 
     /// The stream below, which may go on after the archive's end.
-    pub(crate) fn into_inner(self) -> R {
+    pub fn into_inner(self) -> R {
         self.inner
     }
 
     /// Bytes of the stream consumed so far.
-    pub(crate) fn position(&self) -> u64 {
+    pub fn position(&self) -> u64 {
         self.position
     }
 
     /// The next entry, or none at the archive's end: two blocks of zeros, or the
     /// stream's end where a header could be, which Docker accepts too.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
         let mut extensions = Extensions::default();
         while !self.at_end {
             self.skip_rest()?;
@@ -253,7 +254,7 @@ impl<R: Read> TarReader<R> {
     }
 
     /// What a failed read of entry data means.
-    pub(crate) fn read_error(&self, source: io::Error) -> TarError {
+    pub fn read_error(&self, source: io::Error) -> TarError {
         let position = self.position;
         match source.get_ref() {
             Some(inner) if inner.is::<EndsInData>() => TarError::Truncated { position },

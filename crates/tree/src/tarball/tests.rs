@@ -115,7 +115,6 @@ proptest! {
     #[test]
     fn any_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
         let _ = read(&bytes);
-        crate::fuzz_archive(&bytes);
     }
 
     /// Changed where it hurts: in the headers, their checksums put right.
@@ -130,6 +129,6 @@ proptest! {
             let sum: u32 = block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
             block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         }
-        crate::fuzz_archive(&bytes);
+        let _ = read(&bytes);
     }
 }

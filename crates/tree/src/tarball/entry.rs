@@ -7,24 +7,24 @@ use super::pax::PaxRecords;
 use super::{SparseMap, TarError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// As written: possibly absolute, possibly with `..`.
-    pub(crate) path: Vec<u8>,
-    pub(crate) kind: EntryKind,
+    pub path: Vec<u8>,
+    pub kind: EntryKind,
     /// Permission bits, set-id bits and sticky bit.
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) mtime: Mtime,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub mtime: Mtime,
     /// Names and binary values; of two with one name the later counts.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Length of a file with its holes, in bytes.
-    pub(crate) size: u64,
-    pub(crate) sparse: Option<SparseMap>,
+    pub size: u64,
+    pub sparse: Option<SparseMap>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
+pub enum EntryKind {
     File,
     Directory,
     Symlink { target: Vec<u8> },
@@ -37,9 +37,9 @@ pub(crate) enum EntryKind {
 
 /// Seconds since 1970 and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mtime {
-    pub(crate) seconds: i64,
-    pub(crate) nanoseconds: u32,
+pub struct Mtime {
+    pub seconds: i64,
+    pub nanoseconds: u32,
 }
 
 /// What the headers before an entry's own say about it.

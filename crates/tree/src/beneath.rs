@@ -1,5 +1,5 @@
-//! Finding and making things in a container's root, wherever its symbolic
-//! links point: they never lead out of it, nor through `/proc`'s magic links.
+//! Finding and making things beneath a directory, wherever its symbolic links
+//! point: they never lead out of it, nor through `/proc`'s magic links.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -17,14 +17,14 @@ const ATTEMPTS: usize = 32;
 
 /// What is to be at the end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub enum Wanted {
     Directory,
     /// Anything that is not a directory.
     File,
 }
 
-/// Opens what `path` names, as the container would see it.
-pub(crate) fn open_in(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+/// Opens what `path` names, as a process would see it whose root this is.
+pub fn open_in(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     let path: &[u8] = if path.is_empty() { b"." } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let mut result = Err(Errno::AGAIN);
@@ -42,7 +42,7 @@ pub(crate) fn open_in(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Resul
 ///
 /// For a root in which nobody else is at work: nothing bad comes of it
 /// otherwise, but it may fail.
-pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &str, wanted: Wanted) -> Result<OwnedFd, Errno> {
+pub fn open_or_make(root: BorrowedFd<'_>, path: &str, wanted: Wanted) -> Result<OwnedFd, Errno> {
     let found = match open_in(root, path.as_bytes(), OFlags::PATH) {
         Err(Errno::NOENT) => make(root, path, wanted)?,
         other => other?,
@@ -56,17 +56,38 @@ pub(crate) fn open_or_make(root: BorrowedFd<'_>, path: &str, wanted: Wanted) -> 
 }
 
 fn make(root: BorrowedFd<'_>, path: &str, wanted: Wanted) -> Result<OwnedFd, Errno> {
+    let names = resolve(root, path.as_bytes())?;
+    for (index, name) in names.iter().enumerate() {
+        let parent = open_in(root, &join(&names[..index]), OFlags::PATH | OFlags::DIRECTORY)?;
+        let made = if index + 1 == names.len() && wanted == Wanted::File {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            openat(&parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
+        } else {
+            mkdirat(&parent, name, Mode::from_raw_mode(0o755))
+        };
+        match made {
+            Err(Errno::EXIST) => {}
+            other => other?,
+        }
+    }
+    open_in(root, &join(&names), OFlags::PATH | OFlags::NOFOLLOW)
+}
+
+/// The names from the root down to what `path` leads to, with all symbolic
+/// links followed as far as there is anything: from where nothing is on, the
+/// names are taken as they are.
+pub fn resolve(root: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<OsString>, Errno> {
     // `done` has no symbolic links left in it, `left` may have.
     let mut done: Vec<OsString> = Vec::new();
-    let mut left: VecDeque<OsString> = components(path.as_bytes());
+    let mut left: VecDeque<OsString> = components(path);
     let mut links = 0;
     while let Some(name) = left.pop_front() {
         if name == ".." {
             done.pop();
             continue;
         }
-        let parent = open_in(root, &join(&done), OFlags::PATH | OFlags::DIRECTORY)?;
-        match readlinkat(&parent, &name, Vec::new()) {
+        let parent = open_in(root, &join(&done), OFlags::PATH | OFlags::DIRECTORY);
+        match parent.and_then(|parent| readlinkat(&parent, &name, Vec::new())) {
             Ok(target) => {
                 links += 1;
                 if links > MOST_LINKS {
@@ -78,20 +99,13 @@ fn make(root: BorrowedFd<'_>, path: &str, wanted: Wanted) -> Result<OwnedFd, Err
                 for component in components(target.as_bytes()).into_iter().rev() {
                     left.push_front(component);
                 }
-                continue;
             }
-            // There, and not a symbolic link.
-            Err(Errno::INVAL) => {}
-            Err(Errno::NOENT) if left.is_empty() && wanted == Wanted::File => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                openat(&parent, &name, flags, Mode::from_raw_mode(0o644))?;
-            }
-            Err(Errno::NOENT) => mkdirat(&parent, &name, Mode::from_raw_mode(0o755))?,
+            // There and not a symbolic link, or not there.
+            Err(Errno::INVAL | Errno::NOENT) => done.push(name),
             Err(errno) => return Err(errno),
         }
-        done.push(name);
     }
-    open_in(root, &join(&done), OFlags::PATH | OFlags::NOFOLLOW)
+    Ok(done)
 }
 
 fn components(path: &[u8]) -> VecDeque<OsString> {
@@ -99,7 +113,8 @@ fn components(path: &[u8]) -> VecDeque<OsString> {
     named.map(|c| OsString::from_vec(c.to_vec())).collect()
 }
 
-fn join(names: &[OsString]) -> Vec<u8> {
+/// The names as a path, relative to the root.
+pub fn join(names: &[OsString]) -> Vec<u8> {
     names.iter().map(|n| n.as_bytes()).collect::<Vec<_>>().join(&b'/')
 }
 
@@ -125,7 +140,7 @@ mod tests {
         make("/etc/hosts", Wanted::File).unwrap();
         assert!(root_path.join("real/etc/hosts").is_file());
         make("/up/../x/y", Wanted::Directory).unwrap();
-        assert!(root_path.join("tmp/escape").is_dir() && root_path.join("tmp/x/y").is_dir());
+        assert!(root_path.join("tmp/x/y").is_dir());
         assert_eq!(make("/loop/a", Wanted::File).unwrap_err(), Errno::LOOP);
         assert_eq!(make("/real", Wanted::File).unwrap_err(), Errno::ISDIR);
         assert_eq!(make("/etc/hosts", Wanted::Directory).unwrap_err(), Errno::NOTDIR);

@@ -16,15 +16,15 @@ use super::{BLOCK, TarError, TarReader};
 const MAX_SEGMENTS: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
+pub struct Segment {
+    pub offset: u64,
+    pub length: u64,
 }
 
 /// Segments in ascending order, without overlap, within the file, and together
 /// as long as the stored data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SparseMap(Vec<Segment>);
+pub struct SparseMap(Vec<Segment>);
 
 impl SparseMap {
     pub(super) fn new(segments: Vec<Segment>, size: u64, stored: u64) -> Option<Self> {
@@ -42,7 +42,7 @@ impl SparseMap {
         (fits && total == stored).then_some(Self(segments))
     }
 
-    pub(crate) fn segments(&self) -> &[Segment] {
+    pub fn segments(&self) -> &[Segment] {
         &self.0
     }
 }

@@ -1,36 +1,42 @@
-//! What can go wrong when a layer is unpacked.
+//! What can go wrong when a stream is unpacked.
 
 use std::io;
 
 use casemate_model::{Classify, ErrorClass};
 use rustix::io::Errno;
 
+use crate::error::{class_of, lossy};
 use crate::tarball::TarError;
 
-/// Paths are those within the layer, as its tar stream has them.
+/// Paths are those within the root, as the tar stream has them.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    #[error("the layer is damaged")]
+    #[error("the archive is damaged")]
     Tar(#[from] TarError),
-    #[error("the layer's entry {path:?} is not within its root")]
+    #[error("the entry {path:?} is not within its root")]
     Escape { path: String },
-    #[error("the layer's entry {path:?} has a malformed name")]
+    #[error("the entry {path:?} has a malformed name")]
     Name { path: String },
-    #[error("the layer's whiteout {path:?} hides nothing that can exist")]
+    #[error("the whiteout {path:?} hides nothing that can exist")]
     Whiteout { path: String },
-    #[error("a parent of the layer's entry {path:?} is not a directory")]
+    #[error("a parent of the entry {path:?} is not a directory")]
     Parent { path: String, source: io::Error },
-    #[error("the layer's entry {path:?} links to {target:?}, which the layer does not hold")]
+    #[error("the entry {path:?} links to {target:?}, which is not there")]
     HardLink { path: String, target: String, source: io::Error },
-    #[error("the layer's entry {path:?} is of the unknown type {typeflag:#04x}")]
+    #[error("the entry {path:?} is of the unknown type {typeflag:#04x}")]
     Type { path: String, typeflag: u8 },
-    #[error("the layer has more than {limit} entries")]
+    #[error("the archive has more than {limit} entries")]
     TooManyEntries { limit: u64 },
-    #[error("the layer is larger than {limit} bytes")]
+    #[error("the archive is larger than {limit} bytes")]
     TooMuch { limit: u64 },
-    #[error("the names of the layer's directories are longer than {limit} bytes together")]
+    #[error("the names of the archive's directories are longer than {limit} bytes together")]
     DirectoryNames { limit: usize },
-    #[error("cannot {operation} for the layer's entry {path:?}")]
+    /// In Docker's words.
+    #[error("cannot overwrite directory {path:?} with non-directory {destination:?}")]
+    OverwriteDirectory { path: String, destination: String },
+    #[error("cannot overwrite non-directory {path:?} with directory {destination:?}")]
+    OverwriteNonDirectory { path: String, destination: String },
+    #[error("cannot {operation} for the entry {path:?}")]
     Entry { operation: &'static str, path: String, source: io::Error },
 }
 
@@ -47,8 +53,10 @@ impl Classify for UnpackError {
             Self::Entry { source, .. } => match Errno::from_io_error(source) {
                 // The image asks for a name or a size that the file system does not have.
                 Some(Errno::NAMETOOLONG | Errno::INVAL | Errno::FBIG) => ErrorClass::Protocol,
-                _ => crate::disk::class_of(source),
+                _ => class_of(source),
             },
+            // As dockerd has it.
+            Self::OverwriteDirectory { .. } | Self::OverwriteNonDirectory { .. } => ErrorClass::Internal,
             Self::Escape { .. }
             | Self::Name { .. }
             | Self::Whiteout { .. }
@@ -60,8 +68,4 @@ impl Classify for UnpackError {
             | Self::DirectoryNames { .. } => ErrorClass::Protocol,
         }
     }
-}
-
-pub(super) fn lossy(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).into_owned()
 }

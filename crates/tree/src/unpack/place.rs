@@ -1,22 +1,19 @@
-//! Finding and making directories beneath a layer's root, wherever its links
-//! point.
+//! Finding and making directories beneath the root that is unpacked into,
+//! wherever its links point.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
-    lsetxattr, mkdirat, openat2, statat, unlinkat, utimensat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, unlinkat};
 use rustix::io::Errno;
 
 use super::UnpackError;
-use super::error::lossy;
 use super::path::LayerPath;
-use crate::tarball::Mtime;
+use crate::beneath::open_in;
+use crate::error::lossy;
+use crate::node::{Node, is_whiteout, kind_of};
+use crate::xattr::OPAQUE;
 
-const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
-
-/// A layer's root directory, and the names it may be asked for.
+/// The root directory, and the names it may be asked for.
 pub(super) struct Root(OwnedFd);
 
 /// The directory that holds an entry, and the entry's name in it.
@@ -30,7 +27,6 @@ pub(super) struct Place {
 pub(super) enum Found {
     Nothing,
     Directory,
-    /// A character device 0/0.
     Whiteout,
     Other,
 }
@@ -42,14 +38,7 @@ impl Root {
 
     /// The directory of that name, if there is one, resolved within the root.
     pub(super) fn open(&self, path: &LayerPath) -> Result<OwnedFd, Errno> {
-        let name: &[u8] = if path.as_bytes().is_empty() { b"." } else { path.as_bytes() };
-        openat2(
-            &self.0,
-            name,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-        )
+        open_in(self.0.as_fd(), path.as_bytes(), OFlags::PATH | OFlags::DIRECTORY)
     }
 
     /// The same directory; those missing on the way to it are made, and told to
@@ -96,9 +85,8 @@ impl Root {
         Ok(Some(Place { directory, name: name.to_owned() }))
     }
 
-    /// The root as a place: `.` within itself.
-    pub(super) fn itself(&self) -> Result<Place, Errno> {
-        Ok(Place { directory: self.0.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?, name: b".".to_vec() })
+    pub(super) fn itself(&self) -> Result<Node, Errno> {
+        open_in(self.0.as_fd(), b"", OFlags::PATH | OFlags::DIRECTORY).map(Node::from)
     }
 }
 
@@ -120,23 +108,31 @@ impl Place {
         &self.name
     }
 
-    pub(super) fn look(&self) -> Result<Found, Errno> {
-        match statat(&self.directory, self.name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => Found::Directory,
-                FileType::CharacterDevice if stat.st_rdev == 0 => Found::Whiteout,
-                _ => Found::Other,
-            }),
-            Err(Errno::NOENT) => Ok(Found::Nothing),
-            Err(error) => Err(error),
-        }
+    pub(super) fn look(&self) -> Result<(Found, Option<Node>), Errno> {
+        let node = match Node::open(self.fd(), self.name()) {
+            Ok(node) => node,
+            Err(Errno::NOENT) => return Ok((Found::Nothing, None)),
+            Err(error) => return Err(error),
+        };
+        let stat = node.stat()?;
+        let found = match kind_of(&stat) {
+            FileType::Directory => Found::Directory,
+            _ if is_whiteout(&stat) => Found::Whiteout,
+            _ => Found::Other,
+        };
+        Ok((found, Some(node)))
+    }
+
+    /// What was just made here.
+    pub(super) fn made(&self, kind: FileType) -> Result<Node, Errno> {
+        Node::open_made(self.fd(), self.name(), kind)
     }
 
     /// A directory that no entry describes (yet): root's, 0755. If the layer
     /// hides what is below it by a whiteout, it stays hidden.
-    pub(super) fn make_directory(&self, path: &LayerPath) -> Result<(), UnpackError> {
+    fn make_directory(&self, path: &LayerPath) -> Result<(), UnpackError> {
         let failed = |operation| move |e: Errno| UnpackError::entry(operation, path.as_bytes(), e);
-        let found = self.look().map_err(failed("look"))?;
+        let (found, _) = self.look().map_err(failed("look"))?;
         if found == Found::Whiteout {
             unlinkat(&self.directory, self.name(), AtFlags::empty()).map_err(failed("replace the whiteout"))?;
         }
@@ -146,50 +142,16 @@ impl Place {
             Err(Errno::EXIST) => return Err(parent_error(path, Errno::NOTDIR)),
             Err(error) => return Err(failed("make the directory")(error)),
         }
+        let node = self.made(FileType::Directory).map_err(failed("make the directory"))?;
         // The umask is the caller's.
-        self.set_mode(0o755).map_err(failed("set the mode"))?;
+        node.set_mode(0o755).map_err(failed("set the mode"))?;
         if found == Found::Whiteout {
-            self.set_opaque().map_err(failed("mark the directory as opaque"))?;
+            set_opaque(&node).map_err(failed("mark the directory as opaque"))?;
         }
         Ok(())
     }
-
-    pub(super) fn set_opaque(&self) -> Result<(), Errno> {
-        self.set_xattr(OPAQUE_XATTR.as_bytes(), b"y")
-    }
-
-    /// Only for what was just made or looked at: a link would be followed.
-    pub(super) fn set_mode(&self, mode: u32) -> Result<(), Errno> {
-        chmodat(&self.directory, self.name(), Mode::from_raw_mode(mode), AtFlags::empty())
-    }
-
-    pub(super) fn set_owner(&self, uid: u32, gid: u32) -> Result<(), Errno> {
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        chownat(&self.directory, self.name(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-    }
-
-    pub(super) fn set_mtime(&self, mtime: Mtime) -> Result<(), Errno> {
-        utimensat(&self.directory, self.name(), &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)
-    }
-
-    /// There is no `setxattrat` on the kernels supported: the way leads through
-    /// the descriptor's entry in /proc, whose last component is not followed.
-    pub(super) fn set_xattr(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
-        let mut path = format!("/proc/self/fd/{}/", self.directory.as_raw_fd()).into_bytes();
-        path.extend_from_slice(&self.name);
-        lsetxattr(path.as_slice(), name, value, XattrFlags::empty())
-    }
 }
 
-/// Docker's bounds: what is before 1970 or does not fit nanoseconds in 64 bits
-/// becomes 1970. The access time is set alike, so that it does not depend on
-/// when the layer was unpacked.
-fn timestamps(mtime: Mtime) -> Timestamps {
-    const LAST: i64 = i64::MAX / 1_000_000_000;
-    let time = if (0..LAST).contains(&mtime.seconds) {
-        Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) }
-    } else {
-        Timespec { tv_sec: 0, tv_nsec: 0 }
-    };
-    Timestamps { last_access: time, last_modification: time }
+pub(super) fn set_opaque(directory: &Node) -> Result<(), Errno> {
+    directory.set_xattr(OPAQUE, b"y")
 }

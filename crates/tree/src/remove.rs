@@ -16,7 +16,7 @@ use rustix::io::Errno;
 const BATCH: usize = 4096;
 
 /// Removes `name` in `parent` with all below it. It is no error if it is gone.
-pub(crate) fn remove_tree(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+pub fn remove_tree(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     let parent = parent.as_fd();
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
 use tar::EntryType;
 
-use super::{UnpackError, unpack};
+use super::{Limits, UnpackError, Unpacked, unpack_layer};
 use crate::fixture::{Item, describe, directory, file, gnu_tar, hard_link, names, not_root, symlink, tar, xattrs};
-use crate::limits::Limits;
 use crate::tarball::{TarError, TarReader};
+
+const LIMITS: Limits = Limits { entries: 1 << 20, bytes: 1 << 40, directory_names: 1 << 20 };
 
 /// A directory to unpack into, with something beside it that must stay as it is.
 struct Ground {
@@ -34,19 +35,19 @@ impl Ground {
         self.scratch.path().join("outside")
     }
 
-    fn unpack_bytes(&self, bytes: &[u8]) -> Result<super::unpack::Unpacked, UnpackError> {
-        self.unpack_with(bytes, &Limits::default())
+    fn unpack_bytes(&self, bytes: &[u8]) -> Result<Unpacked, UnpackError> {
+        self.unpack_with(bytes, &LIMITS)
     }
 
-    fn unpack_with(&self, bytes: &[u8], limits: &Limits) -> Result<super::unpack::Unpacked, UnpackError> {
+    fn unpack_with(&self, bytes: &[u8], limits: &Limits) -> Result<Unpacked, UnpackError> {
         let before = describe(&self.outside());
         let root = File::open(self.diff()).unwrap();
-        let result = unpack(&mut TarReader::new(bytes), root.into(), limits);
+        let result = unpack_layer(&mut TarReader::new(bytes), root.into(), limits);
         assert_eq!(describe(&self.outside()), before, "nothing outside was touched");
         result
     }
 
-    fn unpack(&self, items: &[Item<'_>]) -> Result<super::unpack::Unpacked, UnpackError> {
+    fn unpack(&self, items: &[Item<'_>]) -> Result<Unpacked, UnpackError> {
         self.unpack_bytes(&tar(items))
     }
 
@@ -459,13 +460,13 @@ fn damage_and_excess_are_named() {
     let many: Vec<String> = (0..11).map(|index| format!("d{index}")).collect();
     let many = tar(&many.iter().map(|name| directory(name)).collect::<Vec<_>>());
     let limited = |limits: Limits| Ground::new().unpack_with(&many, &limits).unwrap_err();
-    let few = limited(Limits { layer_entries: 10, ..Limits::default() });
+    let few = limited(Limits { entries: 10, ..LIMITS });
     assert!(matches!(few, UnpackError::TooManyEntries { limit: 10 }));
-    let short = limited(Limits { directory_names: 12, ..Limits::default() });
+    let short = limited(Limits { directory_names: 12, ..LIMITS });
     assert!(matches!(short, UnpackError::DirectoryNames { limit: 12 }));
-    let small = limited(Limits { unpacked: 2000, ..Limits::default() });
+    let small = limited(Limits { bytes: 2000, ..LIMITS });
     assert!(matches!(small, UnpackError::TooMuch { limit: 2000 }));
     let large = tar(&[file("a", &[1; 3000])]);
-    let error = Ground::new().unpack_with(&large, &Limits { unpacked: 2999, ..Limits::default() }).unwrap_err();
+    let error = Ground::new().unpack_with(&large, &Limits { bytes: 2999, ..LIMITS }).unwrap_err();
     assert!(matches!(error, UnpackError::TooMuch { limit: 2999 }));
 }

@@ -1,7 +1,7 @@
 //! Names in a layer, checked: where an entry goes and what its name means.
 
 use super::UnpackError;
-use super::error::lossy;
+use crate::error::lossy;
 
 /// The longest path the kernel takes, without its NUL.
 const PATH_MAX: usize = 4095;
