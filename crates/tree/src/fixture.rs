@@ -6,10 +6,12 @@ use std::collections::hash_map::DefaultHasher;
 use std::fs::{File, Metadata};
 use std::hash::Hasher;
 use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
 use tar::{EntryType, Header};
 
 /// An entry of a tar stream, as raw as the test wants it.
@@ -172,6 +174,54 @@ pub fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
         found.insert(String::from_utf8_lossy(name).into_owned(), value);
     }
     found
+}
+
+/// Directories for an overlay, which is mounted where nobody else sees it.
+#[derive(Debug)]
+pub struct Overlay(tempfile::TempDir);
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Overlay {
+    pub fn new() -> Self {
+        // Overlayfs does not stand on every filesystem.
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        for name in ["lower", "upper", "work"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        Self(dir)
+    }
+
+    pub fn lower(&self) -> PathBuf {
+        self.0.path().join("lower")
+    }
+
+    pub fn upper(&self) -> PathBuf {
+        self.0.path().join("upper")
+    }
+
+    /// The root of the whole, mounted as long as it is open.
+    pub fn mount(&self) -> OwnedFd {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+        for (key, name) in [("lowerdir", "lower"), ("upperdir", "upper"), ("workdir", "work")] {
+            fsconfig_set_string(&context, key, self.0.path().join(name)).unwrap();
+        }
+        for (key, value) in [("index", "off"), ("metacopy", "off"), ("redirect_dir", "nofollow")] {
+            fsconfig_set_string(&context, key, value).unwrap();
+        }
+        fsconfig_create(&context).unwrap();
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap()
+    }
+}
+
+/// A path through which the standard library gets at what is beneath a
+/// directory that has no name.
+pub fn path_of(directory: &OwnedFd, path: &str) -> PathBuf {
+    Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(path)
 }
 
 /// What GNU tar makes of a directory.

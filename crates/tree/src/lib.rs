@@ -10,15 +10,22 @@
 //! is never opened. Everything is synchronous.
 
 pub mod beneath;
+mod compare;
 mod error;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 mod node;
+mod pack;
+mod pack_layer;
 mod remove;
 mod tarball;
 mod unpack;
+mod walk;
 mod xattr;
 
+pub use compare::{ChangeKind, Layers, MountPoint, list_changes};
+pub use pack::{PackError, pack, pack_below};
+pub use pack_layer::pack_layer;
 pub use remove::remove_tree;
-pub use tarball::{Entry, EntryKind, Mtime, Segment, SparseMap, TarError, TarReader};
+pub use tarball::{Entry, EntryKind, Mtime, Segment, SparseMap, TarError, TarReader, TarWriter, Xattr};
 pub use unpack::{CopyRules, Limits, UnpackError, Unpacked, unpack_copy, unpack_layer};

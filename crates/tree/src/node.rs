@@ -1,15 +1,19 @@
 //! One file of a tree, held by a descriptor that names it and does not open it:
 //! whatever its name comes to mean meanwhile, this file is what is acted on.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat, fstat, openat,
-    setxattr, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat, fstat, getxattr,
+    listxattr, open, openat, readlinkat, setxattr, utimensat,
 };
 use rustix::io::Errno;
 
 use crate::tarball::Mtime;
+
+/// The kernel's limits for a list of names and for one value.
+const LARGEST_XATTR: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Node(OwnedFd);
@@ -47,6 +51,41 @@ impl Node {
     /// for them only.
     pub(crate) fn set_xattr(&self, name: &[u8], value: &[u8]) -> Result<(), Errno> {
         setxattr(self.path(), name, value, XattrFlags::empty())
+    }
+
+    /// `None` where there is no such attribute, or can be none.
+    pub(crate) fn xattr(&self, name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+        let mut value = vec![0; LARGEST_XATTR];
+        match getxattr(self.path(), name, &mut value[..]) {
+            Ok(length) => {
+                value.truncate(length);
+                Ok(Some(value))
+            }
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::PERM) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    pub(crate) fn xattr_names(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        let mut names = vec![0; LARGEST_XATTR];
+        let length = match listxattr(self.path(), &mut names[..]) {
+            Ok(length) => length,
+            Err(Errno::NOTSUP | Errno::PERM) => 0,
+            Err(errno) => return Err(errno),
+        };
+        let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(names.map(<[u8]>::to_vec).collect())
+    }
+
+    /// Where a symbolic link leads.
+    pub(crate) fn link_target(&self) -> Result<Vec<u8>, Errno> {
+        Ok(readlinkat(&self.0, c"", Vec::new())?.into_bytes())
+    }
+
+    /// For regular files only: to open anything else is to do something to it.
+    pub(crate) fn read(&self) -> Result<File, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        open(self.path(), flags, Mode::empty()).map(File::from)
     }
 
     /// For what has no call that takes such a descriptor: the way leads through

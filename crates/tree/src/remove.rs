@@ -62,6 +62,9 @@ fn flatten(directory: impl AsFd, top: impl AsFd, moved: &mut u64) -> Result<(), 
                 *moved += 1;
                 match renameat_with(directory, &*name, top, format!("{moved}"), RenameFlags::NOREPLACE) {
                     Err(Errno::EXIST) => {}
+                    // Overlayfs does not move directories of its lower layers.
+                    // Those are no deeper than a layer's paths are long.
+                    Err(Errno::XDEV) => break remove_tree(directory, name.to_bytes())?,
                     result => break result?,
                 }
             }
@@ -116,6 +119,22 @@ mod tests {
         remove(&tree);
         assert!(keep.exists());
         remove(&scratch.path().join("never-was"));
+    }
+
+    #[test]
+    fn directories_that_cannot_be_moved_go_too() {
+        if crate::fixture::not_root() {
+            return;
+        }
+        let overlay = crate::fixture::Overlay::new();
+        for directory in ["tree/a/b/c", "tree/a/b/d", "tree/e"] {
+            std::fs::create_dir_all(overlay.lower().join(directory)).unwrap();
+            std::fs::write(overlay.lower().join(directory).join("file"), "x").unwrap();
+        }
+        let root = overlay.mount();
+        mkdirat(&root, "tree/a/b/new", Mode::from_raw_mode(0o755)).unwrap();
+        remove_tree(&root, b"tree").unwrap();
+        assert_eq!(std::fs::read_dir(crate::fixture::path_of(&root, "")).unwrap().count(), 0);
     }
 
     #[test]

@@ -6,6 +6,9 @@ use tar::{EntryType, Header};
 use super::pax::PaxRecords;
 use super::{SparseMap, TarError};
 
+/// A name and a binary value.
+pub type Xattr = (Vec<u8>, Vec<u8>);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// As written: possibly absolute, possibly with `..`.
@@ -16,8 +19,8 @@ pub struct Entry {
     pub uid: u32,
     pub gid: u32,
     pub mtime: Mtime,
-    /// Names and binary values; of two with one name the later counts.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Of two with one name the later counts.
+    pub xattrs: Vec<Xattr>,
     /// Length of a file with its holes, in bytes.
     pub size: u64,
     pub sparse: Option<SparseMap>,

@@ -1,4 +1,4 @@
-//! Reading tar streams, for archives and for layers.
+//! Reading and writing tar streams, for archives, layers and copies.
 //!
 //! The `tar` crate decodes header blocks; the stream itself is walked here,
 //! because a layer needs what that crate's iterator does not give: both kinds
@@ -13,9 +13,11 @@
 mod entry;
 mod pax;
 mod sparse;
+mod writer;
 
-pub use entry::{Entry, EntryKind, Mtime};
+pub use entry::{Entry, EntryKind, Mtime, Xattr};
 pub use sparse::{Segment, SparseMap};
+pub use writer::TarWriter;
 
 use std::io::{self, Read};
 

@@ -27,7 +27,7 @@ pub struct Segment {
 pub struct SparseMap(Vec<Segment>);
 
 impl SparseMap {
-    pub(super) fn new(segments: Vec<Segment>, size: u64, stored: u64) -> Option<Self> {
+    pub(crate) fn new(segments: Vec<Segment>, size: u64, stored: u64) -> Option<Self> {
         let mut end = 0;
         let mut total: u64 = 0;
         for segment in &segments {
@@ -44,6 +44,11 @@ impl SparseMap {
 
     pub fn segments(&self) -> &[Segment] {
         &self.0
+    }
+
+    /// Bytes of the segments together.
+    pub fn stored(&self) -> u64 {
+        self.0.iter().map(|segment| segment.length).sum()
     }
 }
 

@@ -470,3 +470,131 @@ fn damage_and_excess_are_named() {
     let error = Ground::new().unpack_with(&large, &Limits { bytes: 2999, ..LIMITS }).unwrap_err();
     assert!(matches!(error, UnpackError::TooMuch { limit: 2999 }));
 }
+
+/// A directory that is in use already, and a copy into it.
+mod copies {
+    use super::*;
+    use crate::{CopyRules, unpack_copy};
+
+    fn copy(ground: &Ground, rules: &CopyRules, items: &[Item<'_>]) -> Result<Unpacked, UnpackError> {
+        let before = describe(&ground.outside());
+        let root = File::open(ground.diff()).unwrap();
+        let result = unpack_copy(&mut TarReader::new(&tar(items)[..]), root.into(), rules, &LIMITS);
+        assert_eq!(describe(&ground.outside()), before, "nothing outside was touched");
+        result
+    }
+
+    #[test]
+    fn nothing_has_the_meaning_it_has_in_a_layer() {
+        if not_root() {
+            return;
+        }
+        let ground = Ground::new();
+        fs::write(ground.diff().join("there"), "there").unwrap();
+        fs::set_permissions(ground.diff(), fs::Permissions::from_mode(0o711)).unwrap();
+        let items = [
+            Item { mode: 0o700, owner: (5, 5), ..directory("./") },
+            file(".wh.there", b"a file"),
+            file("new/way/file", b"x"),
+            file("new/.wh..wh..opq", b""),
+        ];
+        let unpacked = copy(&ground, &CopyRules::default(), &items).unwrap();
+        assert_eq!(unpacked.entries, 4);
+        assert_eq!((ground.read(".wh.there"), ground.read("there")), ("a file".into(), "there".into()));
+        assert!(!ground.is_opaque("new"));
+        let root = ground.diff().metadata().unwrap();
+        assert_eq!((root.mode() & 0o7777, root.uid()), (0o711, 0));
+        let made = ground.diff().join("new/way").metadata().unwrap();
+        assert!(made.mtime() > 1_600_000_000 && made.mode() & 0o7777 == 0o755);
+    }
+
+    #[test]
+    fn owners_are_the_archives_or_the_users() {
+        if not_root() {
+            return;
+        }
+        let items = [Item { owner: (7, 8), mode: 0o4755, ..file("f", b"") }, directory("made/d"), symlink("l", "f")];
+        let owners = |rules: &CopyRules| {
+            let ground = Ground::new();
+            copy(&ground, rules, &items).unwrap();
+            let tree = describe(&ground.diff());
+            ["f", "made", "made/d", "l"].map(|name| tree[name].owner)
+        };
+        assert_eq!(owners(&CopyRules::default()), [(7, 8), (0, 0), (0, 0), (0, 0)]);
+        let to = CopyRules { owner: Some((1000, 50)), ..CopyRules::default() };
+        assert_eq!(owners(&to), [(1000, 50), (0, 0), (1000, 50), (1000, 50)]);
+    }
+
+    #[test]
+    fn directories_and_files_replace_each_other_only_if_they_may() {
+        if not_root() {
+            return;
+        }
+        let with = |strict: bool, item: Item<'_>| {
+            let ground = Ground::new();
+            fs::create_dir(ground.diff().join("dir")).unwrap();
+            fs::write(ground.diff().join("dir/in"), "").unwrap();
+            fs::write(ground.diff().join("file"), "").unwrap();
+            std::os::unix::fs::symlink("dir", ground.diff().join("link")).unwrap();
+            let rules =
+                CopyRules { no_overwrite_dir_non_dir: strict, destination: "/to".into(), ..CopyRules::default() };
+            copy(&ground, &rules, &[item]).map(|_| names(&ground.diff())).map_err(|error| error.to_string())
+        };
+        let all = |names: &[&str]| Ok(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(with(false, file("dir", b"x")), all(&[".", "dir", "file", "link"]));
+        assert_eq!(with(false, directory("file")), all(&[".", "dir", "dir/in", "file", "link"]));
+        let error = |text: &str| Err(text.to_owned());
+        assert_eq!(
+            with(true, file("dir", b"x")),
+            error(r#"cannot overwrite directory "dir" with non-directory "/to""#)
+        );
+        let over = |name| format!(r#"cannot overwrite non-directory "{name}" with directory "/to""#);
+        assert_eq!(with(true, directory("file")), Err(over("file")));
+        assert_eq!(with(true, directory("link")), Err(over("link")));
+        assert_eq!(with(true, file("file", b"new")), all(&[".", "dir", "dir/in", "file", "link"]));
+        assert_eq!(with(true, directory("dir")), all(&[".", "dir", "dir/in", "file", "link"]));
+    }
+
+    /// While another process replaces what was just made by links to the
+    /// outside, again and again.
+    #[test]
+    fn races_lead_nowhere() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        if not_root() {
+            return;
+        }
+        let ground = Ground::new();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let outside = ground.outside();
+                while !over.load(Ordering::Relaxed) {
+                    for name in ["dir", "file", "pipe"] {
+                        let path = ground.diff().join(name);
+                        let to = if name == "dir" { outside.clone() } else { outside.join("secret") };
+                        let aside = ground.scratch.path().join("aside");
+                        let _ = fs::rename(&path, &aside);
+                        let _ = std::os::unix::fs::symlink(to, &path);
+                        let _ = fs::remove_dir_all(&aside).or_else(|_| fs::remove_file(&aside));
+                    }
+                }
+            });
+            let strange = Item { owner: (77, 77), mode: 0o4777, mtime: 5, ..Item::default() };
+            let items = [
+                Item { path: "dir", kind: EntryType::Directory, ..strange },
+                Item { path: "dir/secret", data: b"overwritten", ..strange },
+                Item { path: "file", data: b"overwritten", ..strange },
+                Item { path: "pipe", kind: EntryType::Fifo, ..strange },
+            ];
+            let mut whole = 0;
+            for _ in 0..500 {
+                // It fails when the other comes between, and harms nobody.
+                whole += u32::from(copy(&ground, &CopyRules::default(), &items).is_ok());
+            }
+            over.store(true, Ordering::Relaxed);
+            assert!(whole > 0, "not one came through");
+        });
+        assert_eq!(fs::read_to_string(ground.outside().join("secret")).unwrap(), "secret");
+        assert_eq!(names(&ground.outside()), [".", "secret"]);
+    }
+}
