@@ -9,6 +9,8 @@
 //! Everything that is made here can be found again by the container's place
 //! alone, see [`destroy_leftovers`].
 
+mod files;
+
 use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::io;
@@ -37,6 +39,8 @@ use crate::starting::Starting;
 use crate::streams;
 use crate::sys::{self, Cloned};
 
+pub use files::ChildFds;
+
 /// A container on this kernel. Dropping it does nothing to the container:
 /// processes end with [`crate::Child`], the rest with [`Cage::destroy`].
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub struct Cage {
     devices: Devices,
     shares_network: bool,
     init: Rc<InitState>,
+    /// The mount namespace of a root that is held.
+    held_root: OnceCell<OwnedFd>,
 }
 
 /// How far the init has come.
@@ -94,7 +100,16 @@ impl Cage {
             }
         }
         let cgroup = Cgroup::create(&place.cgroup, &container.limits)?;
-        let cage = Self { container, command, place, cgroup, devices, shares_network: false, init: Rc::default() };
+        let cage = Self {
+            container,
+            command,
+            place,
+            cgroup,
+            devices,
+            shares_network: false,
+            init: Rc::default(),
+            held_root: OnceCell::new(),
+        };
         match cage.restrict_devices().and_then(|()| cage.make_files()) {
             Ok(()) => Ok(cage),
             Err(error) => {
@@ -149,12 +164,12 @@ impl Cage {
         &self.cgroup
     }
 
-    /// Starts the container's init. Once.
+    /// Starts the container's init. Once, and not if its root is held.
     ///
     /// The calling process is to have one thread; the kernel kills the init
     /// when that thread ends.
     pub fn start(&self) -> Result<Starting, LaunchError> {
-        if self.init.started.get() {
+        if self.init.started.get() || self.held_root.get().is_some() {
             return Err(LaunchError::AlreadyStarted);
         }
         refuse_writable_program()?;

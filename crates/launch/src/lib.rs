@@ -33,10 +33,11 @@ mod starting;
 mod streams;
 mod sys;
 
-pub use cage::{Cage, destroy_leftovers};
+pub use cage::{Cage, ChildFds, destroy_leftovers};
 pub use cgroup::{
     Cgroup, CgroupError, CgroupStats, CgroupVersion, CpuUse, DiskUse, MemoryUse, cgroup_version, limit_support, pids_in,
 };
+pub use child::ContainerRoot;
 pub use error::{KernelError, LaunchError, SetupStep};
 pub use machine::Machine;
 pub use place::Place;

@@ -97,7 +97,7 @@ impl Drop for Starting {
 }
 
 /// At most one record; more than that is garbage anyway.
-fn read_report(fd: &OwnedFd) -> Result<Vec<u8>, Errno> {
+pub(crate) fn read_report(fd: &OwnedFd) -> Result<Vec<u8>, Errno> {
     let mut record = vec![0; report::LONGEST + 1];
     let mut length = 0;
     while length < record.len() {
@@ -126,6 +126,11 @@ fn receive_terminal(socket: &OwnedFd) -> Option<OwnedFd> {
 }
 
 impl Child {
+    /// One that executes no command.
+    pub(crate) fn without_streams(pid: u32, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd, io: None, status: None }
+    }
+
     /// As the caller's pid namespace numbers it.
     pub fn pid(&self) -> u32 {
         self.pid

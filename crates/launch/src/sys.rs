@@ -231,9 +231,18 @@ pub(crate) fn bring_up_loopback(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Makes the mount that `mount` is the root of (read-only as a mount, the
 /// filesystem is left alone).
 pub(crate) fn make_mount_read_only(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    set_mount_attributes(mount, libc::MOUNT_ATTR_RDONLY)
+}
+
+/// Lets no device be opened and no program be executed through that mount.
+pub(crate) fn make_mount_inert(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    set_mount_attributes(mount, libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)
+}
+
+fn set_mount_attributes(mount: BorrowedFd<'_>, set: u64) -> Result<(), Errno> {
     // SAFETY: all-zero is a valid value of this plain C structure.
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attributes.attr_set = libc::MOUNT_ATTR_RDONLY;
+    attributes.attr_set = set;
     // SAFETY: the path is a C string and `attributes` outlives the call.
     check(unsafe {
         libc::syscall(

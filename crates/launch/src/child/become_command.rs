@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use casemate_tree::beneath::open_in;
 use rustix::fs::{FileType, OFlags, fchown, stat};
@@ -54,7 +54,7 @@ pub(crate) fn become_command(
     privileges.drop_to(&identity, command.capabilities)?;
     // Both undone by the change of user.
     hide_from_tracers()?;
-    die_with_parent(ends)?;
+    die_with_parent(ends.report.as_fd())?;
     if !entered && !change_directory(root, &command.directory)? {
         return Err(StepError::new(SetupStep::ChangeDirectory, &command.directory, Errno::ACCESS));
     }

@@ -4,6 +4,7 @@
 //! ```text
 //!   init: own namespaces ─ cgroup ─ root ─ mounts ─┐
 //!   exec: the init's namespaces ───────────────────┴─ streams ─ user ─ privileges ─ command
+//!   files: own mounts ─ the root or its layers ─ the job
 //! ```
 //!
 //! A step that fails ends the child with a record of it in the report pipe.
@@ -13,6 +14,7 @@ mod cgroup_view;
 mod device_nodes;
 mod etc;
 mod exec;
+mod files;
 mod hide;
 mod init;
 mod mounts;
@@ -32,6 +34,8 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 
 pub(crate) use exec::ExecJob;
+pub use files::ContainerRoot;
+pub(crate) use files::{FilesJob, HoldJob, LayersJob, RootSource};
 pub(crate) use init::InitJob;
 
 use crate::error::SetupStep;
@@ -76,7 +80,7 @@ fn prepare(ends: &ChildEnds, procs: &[OwnedFd], needs: &[BorrowedFd<'_>]) -> Ste
     // Nobody in the container may look into this process, which still has all
     // privileges and, in an exec, is already visible there.
     hide_from_tracers()?;
-    die_with_parent(ends)?;
+    die_with_parent(ends.report.as_fd())?;
     for file in procs {
         rustix::io::write(file, b"0").at(SetupStep::JoinCgroup, "of the container")?;
     }
@@ -93,13 +97,13 @@ fn hide_from_tracers() -> StepResult<()> {
 /// A container can undo it too, by prctl or by executing a set-user-ID
 /// program: it spares well-behaved ones from outliving their keeper, the
 /// others are found by their control group.
-fn die_with_parent(ends: &ChildEnds) -> StepResult<()> {
+fn die_with_parent(report: BorrowedFd<'_>) -> StepResult<()> {
     let failed = |result: Result<(), Errno>| result.at(SetupStep::WatchParent, "its parent");
     failed(set_parent_process_death_signal(Some(Signal::KILL)))?;
     // The parent may have died before that. The kernel closes the descriptors
     // of a process before it looks for children to signal, so whoever missed
     // the signal finds the report pipe without a reader.
-    let mut report = [PollFd::new(&ends.report, PollFlags::empty())];
+    let mut report = [PollFd::new(&report, PollFlags::empty())];
     failed(poll(&mut report, Some(&Timespec::default())).map(drop))?;
     if report[0].revents().contains(PollFlags::ERR) { failed(Err(Errno::SRCH)) } else { Ok(()) }
 }

@@ -20,6 +20,9 @@ use crate::report::{AtStep, StepResult};
 /// Docker's size of `/dev/shm`.
 const DEFAULT_SHM: Bytes = Bytes::mib(64);
 
+/// The directories of the root that are mounted on.
+pub(crate) const TARGETS: [&str; 3] = ["proc", "dev", "sys"];
+
 /// What no kernel filesystem in a container has any use for.
 pub(crate) const BARE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::fmt::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -31,7 +31,8 @@ pub(crate) fn make_private() -> StepResult<()> {
 
 pub(crate) fn enter(place: &Place, ephemeral: bool) -> StepResult<()> {
     let target = place.dir.join("rootfs");
-    mount_overlay(place, ephemeral, &target)?;
+    let writable = Writable { upper: &place.upper, work: &place.work, ephemeral };
+    mount_overlay(&place.lowers, Some(writable), &target)?;
     let subject = target.display().to_string();
     chdir(&target).at(SetupStep::PivotRoot, &subject)?;
     // The old root lands on top of the new one, and goes.
@@ -40,11 +41,23 @@ pub(crate) fn enter(place: &Place, ephemeral: bool) -> StepResult<()> {
     chdir(c"/").at(SetupStep::PivotRoot, &subject)
 }
 
-fn mount_overlay(place: &Place, ephemeral: bool, target: &Path) -> StepResult<()> {
+/// Mounts what a container's root is based on, for reading.
+pub(crate) fn mount_lowers(lowers: &[PathBuf], target: &Path) -> StepResult<()> {
+    mount_overlay(lowers, None, target)
+}
+
+/// What is written to.
+struct Writable<'a> {
+    upper: &'a Path,
+    work: &'a Path,
+    ephemeral: bool,
+}
+
+fn mount_overlay(lowers: &[PathBuf], writable: Option<Writable<'_>>, target: &Path) -> StepResult<()> {
     // Directories are named by descriptor: short enough for many layers, and
     // free of the characters that mean something in mount options. They have to
     // be opened in this mount namespace.
-    let mut held: Vec<OwnedFd> = Vec::with_capacity(place.lowers.len() + 2);
+    let mut held: Vec<OwnedFd> = Vec::with_capacity(lowers.len() + 2);
     let mut options = String::from("lowerdir=");
     let name = |path: &Path, options: &mut String, held: &mut Vec<OwnedFd>| -> StepResult<()> {
         let fd = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
@@ -54,23 +67,29 @@ fn mount_overlay(place: &Place, ephemeral: bool, target: &Path) -> StepResult<()
         held.push(fd);
         Ok(())
     };
-    for (index, lower) in place.lowers.iter().enumerate() {
+    for (index, lower) in lowers.iter().enumerate() {
         if index > 0 {
             options.push(':');
         }
         name(lower, &mut options, &mut held)?;
     }
-    options.push_str(",upperdir=");
-    name(&place.upper, &mut options, &mut held)?;
-    options.push_str(",workdir=");
-    name(&place.work, &mut options, &mut held)?;
+    let mut flags = MountFlags::empty();
+    match writable {
+        Some(Writable { upper, work, ephemeral }) => {
+            options.push_str(",upperdir=");
+            name(upper, &mut options, &mut held)?;
+            options.push_str(",workdir=");
+            name(work, &mut options, &mut held)?;
+            if ephemeral {
+                // Otherwise the end of the container waits for the whole
+                // filesystem under it to reach its disk.
+                options.push_str(",volatile");
+            }
+        }
+        None => flags |= MountFlags::RDONLY,
+    }
     options.push(',');
     options.push_str(OPTIONS);
-    if ephemeral {
-        // Otherwise the end of the container waits for the whole filesystem
-        // under it to reach its disk.
-        options.push_str(",volatile");
-    }
     let options = CString::new(options).map_err(|_| Errno::INVAL).at(SetupStep::Mount, "the root")?;
-    mount(c"overlay", target, c"overlay", MountFlags::empty(), options.as_c_str()).at(SetupStep::Mount, "the root")
+    mount(c"overlay", target, c"overlay", flags, options.as_c_str()).at(SetupStep::Mount, "the root")
 }

@@ -5,6 +5,7 @@
 //! the other; after each, the host must be as it was before.
 
 mod exec;
+mod files;
 mod harness;
 mod hostile;
 mod image;
@@ -27,6 +28,7 @@ fn main() -> std::process::ExitCode {
         limits::TESTS,
         lifecycle::TESTS,
         reaper::TESTS,
+        files::TESTS,
         hostile::TESTS,
         oracle::TESTS,
     ]
