@@ -1,5 +1,7 @@
 //! The calling side: one method for each request of the vocabulary.
 
+mod files;
+
 use casemate_model::{
     ErrorClass, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize, chain,
 };
@@ -180,8 +182,13 @@ impl Client {
 /// What a request's stream is for.
 fn room(request: &Request) -> Room {
     match request {
-        Request::Exec(_) | Request::Wait { .. } | Request::Stdin { .. } | Request::Output { .. } => Room::Process,
+        Request::Exec(_)
+        | Request::Wait { .. }
+        | Request::Stdin { .. }
+        | Request::Output { .. }
+        | Request::Files(_) => Room::Process,
         Request::Create(_)
+        | Request::OpenFiles(_)
         | Request::Start
         | Request::Signal { .. }
         | Request::Resize { .. }
@@ -199,7 +206,12 @@ fn room(request: &Request) -> Room {
 async fn ask(stream: &mut Stream, request: &Request) -> Result<Response, CallError> {
     frame::write(stream, request).await.map_err(CallError::Frame)?;
     let longest = if matches!(request, Request::Processes | Request::Stats) { frame::MAX_MESSAGE } else { MAX_ANSWER };
-    match frame::read_up_to(stream, longest).await.map_err(CallError::Frame)? {
+    refused(frame::read_up_to(stream, longest).await.map_err(CallError::Frame)?)
+}
+
+/// A refusal is an error.
+pub(crate) fn refused(response: Response) -> Result<Response, CallError> {
+    match response {
         Response::Failed { class, message, hint } => {
             Err(CallError::Refused(crate::convert::failure(&class, message, hint)))
         }

@@ -51,6 +51,10 @@ pub enum InvalidMessage {
     NoCommand,
     #[error("{field} holds a null byte")]
     NullByte { field: &'static str },
+    #[error("malformed list of changes")]
+    Change,
+    #[error("the container has more changes than can be listed")]
+    TooManyChanges,
     #[error("layer at {offset} of {length} bytes: not made of whole sectors")]
     Extent { offset: u64, length: u64 },
 }
@@ -102,7 +106,7 @@ fn printable(text: &str) -> String {
     text.chars().take(MAX_WORDS).map(safe).collect()
 }
 
-fn no_null(field: &'static str, text: String) -> Result<String, InvalidMessage> {
+pub(crate) fn no_null(field: &'static str, text: String) -> Result<String, InvalidMessage> {
     if text.contains('\0') { Err(InvalidMessage::NullByte { field }) } else { Ok(text) }
 }
 

@@ -24,7 +24,8 @@ pub enum FrameError {
     Malformed(#[source] serde_json::Error),
 }
 
-pub async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), message: &T) -> Result<(), FrameError> {
+/// A message as it is sent.
+pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     let mut bytes = vec![0; 4];
     serde_json::to_writer(&mut bytes, message).map_err(FrameError::Malformed)?;
     let length = bytes.len() - 4;
@@ -32,6 +33,11 @@ pub async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), message: &T
         return Err(FrameError::TooLong { length, limit: MAX_MESSAGE });
     }
     bytes[..4].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(bytes)
+}
+
+pub async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), message: &T) -> Result<(), FrameError> {
+    let bytes = encode(message)?;
     io.write_all(&bytes).await.map_err(FrameError::Io)?;
     io.flush().await.map_err(FrameError::Io)
 }

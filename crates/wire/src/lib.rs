@@ -10,17 +10,22 @@
 //! is taken, unknown fields and values are errors, and every error ends the
 //! connection (or the one stream) with a typed reason, never the process.
 
+mod bulk;
 mod client;
 pub mod connection;
 mod convert;
+mod files;
 pub mod frame;
 pub mod hello;
 pub mod message;
+pub mod report;
 mod server;
 mod vocabulary;
 
+pub use bulk::{Download, Upload};
 pub use client::{CallError, Client};
 pub use connection::{Incoming, Lost, MAX_EXECS, OpenError, Opener, Room, Side, Stream};
+pub use files::{Change, ChangeKind, CopyIn, FileStream, Files, PathStat, Unpacking};
 pub use hello::HelloError;
 pub use server::{Service, serve};
 pub use vocabulary::{

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     Create(Box<Create>),
+    /// Prepare a container for requests about its files.
+    OpenFiles(Box<Create>),
     Start,
     Exec(Box<Process>),
     Signal {
@@ -44,6 +46,20 @@ pub enum Request {
         process: ProcessRef,
         stream: OutputStream,
     },
+    Files(FilesRequest),
+}
+
+/// About a container's files. All but the first have more to their stream, see
+/// [`crate::bulk`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum FilesRequest {
+    StatPath { path: String },
+    CopyOut { path: String },
+    CopyIn { path: String, no_overwrite_dir_non_dir: bool, copy_uid_gid: bool },
+    Changes,
+    Export,
+    Layer,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +72,7 @@ pub enum Response {
     Processes(Vec<ContainerProcess>),
     Stats(Box<Stats>),
     Facts { kernel_release: String, boot_id: String, memory_total: u64, cpus: u32 },
+    PathStat { name: String, size: u64, mode: u32, mtime_s: i64, mtime_ns: u32, link_target: String },
     Failed { class: String, message: String, hint: Option<String> },
 }
 

@@ -1,5 +1,7 @@
 //! The answering side: turns streams into calls of a [`Service`].
 
+mod files;
+
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::connection::{Incoming, Lost, Side, Stream, multiplex};
 use crate::convert;
+use crate::files::Files;
 use crate::frame;
 use crate::hello::{self, HelloError};
 use crate::message::{Request, Response};
@@ -20,7 +23,7 @@ use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Start
 /// order and side by side; the implementer answers a call that does not fit
 /// its state with a failure. Dropping the future of a call gives the call up.
 #[expect(async_fn_in_trait, reason = "single-threaded by design: no bound on the futures is wanted")]
-pub trait Service: 'static {
+pub trait Service: Files + 'static {
     type Stdin: AsyncWrite + Unpin;
     type Output: AsyncRead + Unpin;
 
@@ -116,6 +119,7 @@ async fn answer<S: Service>(service: Rc<S>, mut stream: Stream) {
         Request::Output { process, stream: which } => {
             return answer_output(&*service, process.into(), which.into(), stream).await;
         }
+        Request::Files(request) => return files::answer(&*service, request, stream).await,
         request => {
             let mut end = [0; 1];
             tokio::select! {
@@ -203,6 +207,10 @@ async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Fai
             service.create((*create).try_into()?).await?;
             Response::Done
         }
+        Request::OpenFiles(create) => {
+            service.open_files((*create).try_into()?).await?;
+            Response::Done
+        }
         Request::Start => service.start().await?.into(),
         Request::Exec(process) => service.exec((*process).try_into()?).await?.into(),
         Request::Signal { process, signal } => {
@@ -237,7 +245,7 @@ async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Fai
             service.shutdown().await?;
             Response::Done
         }
-        Request::Stdin { .. } | Request::Output { .. } => {
+        Request::Stdin { .. } | Request::Output { .. } | Request::Files(_) => {
             unreachable!("requests with a raw stream are answered by their own functions")
         }
     })

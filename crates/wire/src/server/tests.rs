@@ -1,4 +1,6 @@
 use std::cell::Cell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use casemate_model::{ErrorClass, ExitStatus};
 use tokio::io::DuplexStream;
@@ -6,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::Client;
+use crate::{Client, CopyIn, FileStream, PathStat, Unpacking};
 
 /// Has one process, which reads nothing of its input.
 struct Deaf {
@@ -66,6 +68,48 @@ impl Service for Deaf {
         self.input.take().map_or_else(not_here, Ok)
     }
     async fn output(&self, _: ProcessRef, _: OutputStream) -> Result<tokio::io::Empty, Failure> {
+        not_here()
+    }
+}
+
+/// Takes nothing.
+struct Nowhere(tokio::io::Sink);
+
+impl AsyncWrite for Nowhere {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Unpacking for Nowhere {
+    async fn finish(self) -> Result<(), Failure> {
+        not_here()
+    }
+}
+
+impl Files for Deaf {
+    type Archive = tokio::io::Empty;
+    type Unpacking = Nowhere;
+
+    async fn open_files(&self, _: Create) -> Result<(), Failure> {
+        not_here()
+    }
+    async fn stat_path(&self, _: String) -> Result<PathStat, Failure> {
+        not_here()
+    }
+    async fn copy_out(&self, _: String) -> Result<(PathStat, tokio::io::Empty), Failure> {
+        not_here()
+    }
+    async fn copy_in(&self, _: CopyIn) -> Result<Nowhere, Failure> {
+        not_here()
+    }
+    async fn stream_files(&self, _: FileStream) -> Result<tokio::io::Empty, Failure> {
         not_here()
     }
 }
