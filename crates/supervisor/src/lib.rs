@@ -9,12 +9,14 @@
 //! Input and outputs of a process are handed out once each; until then its
 //! pipes hold what it wrote and then make it wait. When it has ended, its exit
 //! code is what is kept of it: input, terminal and handles are closed at once,
-//! outputs that nobody has taken after a while. Everything is driven by
+//! outputs that nobody has taken after a while. Work on the container's files is
+//! done by children that are killed when nobody wants it any more. Everything is driven by
 //! descriptors: there is no polling, and there are no threads (the launcher
 //! clones this process).
 
 mod accounts;
 mod fd;
+mod files;
 mod process;
 mod writable;
 
@@ -30,6 +32,8 @@ use casemate_model::{
 use casemate_wire::{ContainerProcess, ExecStarted, Stats};
 
 pub use fd::{FdStream, watch};
+use files::Workers;
+pub use files::{Archive, Unpacking};
 use process::{Supervised, not_running};
 pub use writable::make_writable_layer;
 
@@ -52,12 +56,19 @@ pub struct Supervisor {
     processes: RefCell<HashMap<ProcessRef, Rc<Supervised>>>,
     ended_execs: RefCell<VecDeque<ProcessRef>>,
     started: Cell<bool>,
+    workers: Workers,
 }
 
 impl Supervisor {
     /// Looks after a container that is prepared and has not been started.
     pub fn new(cage: Cage) -> Self {
-        Self { cage, processes: RefCell::default(), ended_execs: RefCell::default(), started: Cell::new(false) }
+        Self {
+            cage,
+            processes: RefCell::default(),
+            ended_execs: RefCell::default(),
+            started: Cell::new(false),
+            workers: Workers::default(),
+        }
     }
 
     /// Starts the init and returns its pid on this kernel. Once.
@@ -176,6 +187,7 @@ impl Supervisor {
     /// Kills what runs and removes what the kernel holds for the container.
     /// All is tried; the first failure is returned.
     pub async fn destroy(&self) -> Result<(), Failure> {
+        self.workers.end().await;
         let killed = self.cage.kill_all().map_err(|error| Failure::from_error(&error));
         // All are reaped first: an init cannot end before the others have.
         let processes: Vec<Rc<Supervised>> = self.processes.borrow().values().cloned().collect();

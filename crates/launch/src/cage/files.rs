@@ -15,6 +15,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use casemate_model::Container;
 use casemate_tree::Layers;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -113,8 +114,8 @@ impl Cage {
         }
     }
 
-    /// Whether the container's root cannot be written.
-    pub fn is_read_only(&self) -> bool {
-        self.container.read_only
+    /// The container whose files these are.
+    pub fn container(&self) -> &Container {
+        &self.container
     }
 }

@@ -153,7 +153,7 @@ fn read_only_roots_stay_so() {
     let running = Running::start(&sandbox, read_only);
     read_until(&running.stdout, "ready");
     let cage = &running.cage;
-    assert!(cage.is_read_only());
+    assert!(cage.container().read_only);
     for path in ["tmp/new", "etc/hosts"] {
         let written = in_root(cage, true, |root| format!("{:?}", fs::write(at(root, path), "x").unwrap_err().kind()));
         assert_eq!(written.unwrap(), "ReadOnlyFilesystem", "{path}");
