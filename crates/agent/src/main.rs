@@ -10,6 +10,7 @@
 //! goes to the console first.
 
 mod disks;
+mod files;
 mod port;
 mod root;
 mod service;

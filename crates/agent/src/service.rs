@@ -52,6 +52,10 @@ impl Agent {
         guest.ok_or_else(|| Failure::new(ErrorClass::Conflict, "there is no container in this VM yet"))
     }
 
+    pub(crate) fn supervisor(&self) -> Result<Rc<Supervisor>, Failure> {
+        Ok(self.guest()?.supervisor)
+    }
+
     fn step<T>(&self, name: &'static str, step: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         let from = Instant::now();
         let result = step();

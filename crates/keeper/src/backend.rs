@@ -84,10 +84,10 @@ impl Backend {
         }
     }
 
-    pub(crate) fn unpause(&self) -> Result<(), Failure> {
+    pub(crate) async fn unpause(&self) -> Result<(), Failure> {
         match self {
             Self::Process(supervisor) => supervisor.unpause(),
-            Self::Vm(vm) => vm.unpause(),
+            Self::Vm(vm) => vm.unpause().await,
         }
     }
 

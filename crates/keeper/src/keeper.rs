@@ -1,6 +1,6 @@
 //! The container's life, as its keeper drives it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::attach::Outputs;
 use crate::backend::Backend;
 use crate::execs::Execs;
+use crate::files::AtWork;
 use crate::input::ClientInput;
 use crate::pump::{Logged, Source, pump};
 use crate::timeline::Timeline;
@@ -28,9 +29,11 @@ pub(crate) struct Keeper {
     pub(crate) id: ContainerId,
     pub(crate) name: ContainerName,
     pub(crate) paths: ContainerPaths,
-    auto_remove: bool,
+    /// The container goes with its keeper.
+    auto_remove: Cell<bool>,
     pub(crate) health_deadline: Duration,
     phase: RefCell<Phase>,
+    pub(crate) at_work: AtWork,
     /// Held while a `create` or `start` is under way. Those run to their end
     /// even if their caller goes away: half a start cannot be given up.
     changing: Mutex<()>,
@@ -46,7 +49,16 @@ enum Phase {
     New,
     Created(Rc<Prepared>),
     Running(Rc<Prepared>),
+    /// Not going to be started.
+    Files(Backend),
     Ended,
+}
+
+/// What a container is prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Start,
+    Files,
 }
 
 /// A container that can be started, or was.
@@ -93,9 +105,10 @@ impl Keeper {
             id,
             name,
             paths,
-            auto_remove,
+            auto_remove: Cell::new(auto_remove),
             health_deadline,
             phase: RefCell::new(Phase::New),
+            at_work: AtWork::new(),
             changing: Mutex::new(()),
             exited: watch::channel(None).0,
             gone: watch::channel(false).0,
@@ -138,28 +151,13 @@ impl Keeper {
     }
 
     async fn prepare(&self, create: Create) -> Result<Prepared, Failure> {
-        let Create { container, place } = create;
         let timeline = Timeline::new();
         let log = LogFile::open(self.paths.log())
             .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot open the container's log: {error}")))?;
-        let terminal = container.init.terminal.is_some();
-        let stdin_once = container.stdin_once;
-        let backend = match place {
-            Place::Host(place) => {
-                let supervisor = process_mode::create(container, place, &self.paths)?;
-                timeline.step("create");
-                Backend::Process(supervisor)
-            }
-            Place::Vm(place) => {
-                let vm = VmMode::boot(container, place, self, &timeline).await?;
-                Backend::Vm(Rc::new(vm))
-            }
-            Place::Guest(_) => {
-                return Err(Failure::new(ErrorClass::InvalidArgument, "a keeper does not run in a guest"));
-            }
-        };
+        let terminal = create.container.init.terminal.is_some();
+        let stdin_once = create.container.stdin_once;
         Ok(Prepared {
-            backend,
+            backend: self.back(create, Purpose::Start, &timeline).await?,
             outputs: Outputs::default(),
             execs: Execs::new(),
             log: Rc::new(RefCell::new(log)),
@@ -169,6 +167,54 @@ impl Keeper {
             input: OnceCell::new(),
             timeline,
         })
+    }
+
+    async fn back(&self, create: Create, purpose: Purpose, timeline: &Timeline) -> Result<Backend, Failure> {
+        let Create { container, place } = create;
+        match place {
+            Place::Host(place) => {
+                let supervisor = process_mode::create(container, place, &self.paths, purpose).await?;
+                timeline.step("create");
+                Ok(Backend::Process(supervisor))
+            }
+            Place::Vm(place) => {
+                Ok(Backend::Vm(Rc::new(VmMode::boot(container, place, self, purpose, timeline).await?)))
+            }
+            Place::Guest(_) => Err(Failure::new(ErrorClass::InvalidArgument, "a keeper does not run in a guest")),
+        }
+    }
+
+    /// Prepares the container without a state of its own, and not to start it.
+    pub(crate) async fn open_files(self: &Rc<Self>, create: Create) -> Result<(), Failure> {
+        let this = Rc::clone(self);
+        to_its_end(async move { this.change_to_files(create).await }).await
+    }
+
+    async fn change_to_files(&self, create: Create) -> Result<(), Failure> {
+        let _changing = self.changing.lock().await;
+        if !matches!(&*self.phase.borrow(), Phase::New) {
+            return Err(Failure::new(ErrorClass::Conflict, "the container has been created before"));
+        }
+        self.auto_remove.set(false);
+        match self.back(create, Purpose::Files, &Timeline::new()).await {
+            Ok(backend) => {
+                self.phase.replace(Phase::Files(backend));
+                Ok(())
+            }
+            Err(failure) => {
+                self.end();
+                Err(failure)
+            }
+        }
+    }
+
+    /// The container, for work on its files.
+    pub(crate) fn with_files(&self) -> Result<Backend, Failure> {
+        match &*self.phase.borrow() {
+            Phase::Files(backend) => Ok(backend.clone()),
+            Phase::Running(prepared) if !self.has_exited() => Ok(prepared.backend.clone()),
+            _ => Err(Failure::new(ErrorClass::Conflict, format!("container {} is not running", self.id))),
+        }
     }
 
     pub(crate) async fn start(self: &Rc<Self>) -> Result<Started, Failure> {
@@ -225,20 +271,24 @@ impl Keeper {
     async fn see_through(self: Rc<Self>, prepared: Rc<Prepared>, mut pumps: JoinSet<()>) {
         let exited = prepared.backend.wait(&ProcessRef::Init).await.unwrap_or_else(state::unseen);
         tracing::info!(code = exited.status.code(), reason = exited.reason, "container ended");
-        let durability = if self.auto_remove { Durability::Ordered } else { Durability::Synced };
+        let durability = if self.auto_remove.get() { Durability::Ordered } else { Durability::Synced };
         let state = state::ended(prepared.state.borrow().clone(), &exited);
         self.write_state(&state, durability);
         self.exited.send_replace(Some(exited));
         // What it wrote last is still to be read, unless nobody wants to.
         let mut abandoned = self.abandoned.subscribe();
         tokio::select! {
-            () = async { while pumps.join_next().await.is_some() {} } => {}
+            () = async {
+                while pumps.join_next().await.is_some() {}
+                // Whatever is being copied is copied to its end.
+                self.at_work.done().await;
+            } => {}
             _ = abandoned.wait_for(|abandoned| *abandoned) => pumps.shutdown().await,
         }
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
             prepared.outputs.of(stream).end();
         }
-        self.destroy(&prepared.backend, !self.auto_remove).await;
+        self.destroy(&prepared.backend, !self.auto_remove.get()).await;
         self.end();
     }
 
@@ -249,11 +299,13 @@ impl Keeper {
         let _changing = self.changing.lock().await;
         let abandoned = match &*self.phase.borrow() {
             Phase::New => None,
-            Phase::Created(prepared) => Some(Rc::clone(prepared)),
+            Phase::Created(prepared) => Some((prepared.backend.clone(), false)),
+            // What was copied in stays.
+            Phase::Files(backend) => Some((backend.clone(), true)),
             Phase::Running(_) | Phase::Ended => return,
         };
-        if let Some(prepared) = abandoned {
-            self.destroy(&prepared.backend, false).await;
+        if let Some((backend, keep_disk)) = abandoned {
+            self.destroy(&backend, keep_disk).await;
         }
         self.end();
     }
@@ -263,14 +315,15 @@ impl Keeper {
         self.abandoned.send_replace(true);
         self.give_up_start().await;
         let _changing = self.changing.lock().await;
-        let (prepared, running) = match &*self.phase.borrow() {
-            Phase::New => (None, false),
-            Phase::Created(prepared) => (Some(Rc::clone(prepared)), false),
-            Phase::Running(prepared) => (Some(Rc::clone(prepared)), true),
+        let (backend, running, keep_disk) = match &*self.phase.borrow() {
+            Phase::New => (None, false, false),
+            Phase::Created(prepared) => (Some(prepared.backend.clone()), false, false),
+            Phase::Running(prepared) => (Some(prepared.backend.clone()), true, false),
+            Phase::Files(backend) => (Some(backend.clone()), false, true),
             Phase::Ended => return Ok(()),
         };
-        let destroyed = match prepared {
-            Some(prepared) => prepared.backend.destroy(false).await,
+        let destroyed = match backend {
+            Some(backend) => backend.destroy(keep_disk).await,
             None => Ok(()),
         };
         // One that ran is seen through to its end by its own task.
@@ -315,7 +368,7 @@ impl Keeper {
 
     fn end(&self) {
         self.phase.replace(Phase::Ended);
-        if self.auto_remove {
+        if self.auto_remove.get() {
             remove_dir(&self.paths.dir);
         }
         self.remove_run_dir();

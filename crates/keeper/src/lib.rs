@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   new ──create──▶ created ──start──▶ running (paused, again running) ──▶ ended
-//!    └──────────────────┴─(first client gone, or a failure)──▶ ended
+//!    ├──────────────────┴─(first client gone, or a failure)──▶ ended
+//!    └──open_files──▶ (see [`files`]) ───────────────────────────┘
 //! ```
 //!
 //! It answers the wire on a socket that its engine has bound, and holds a lock
@@ -18,6 +19,7 @@
 mod attach;
 mod backend;
 mod execs;
+mod files;
 mod input;
 mod keeper;
 mod pause;

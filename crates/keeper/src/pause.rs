@@ -31,7 +31,7 @@ impl Keeper {
         if !prepared.paused() {
             return Err(Failure::new(ErrorClass::Conflict, format!("container {} is not paused", self.id)));
         }
-        prepared.backend.unpause()?;
+        prepared.backend.unpause().await?;
         self.set_paused(&prepared, false);
         Ok(())
     }
@@ -49,7 +49,7 @@ impl Keeper {
         let _changing = self.changing().await;
         let prepared = self.running()?;
         if prepared.paused() {
-            prepared.backend.unpause()?;
+            prepared.backend.unpause().await?;
             self.set_paused(&prepared, false);
         }
         Ok(())

@@ -9,10 +9,13 @@ use casemate_supervisor::{Supervisor, make_writable_layer};
 use casemate_wire::{ExecStarted, HostPlace};
 use rand::RngCore;
 
-pub(crate) fn create(
+use crate::keeper::Purpose;
+
+pub(crate) async fn create(
     container: Container,
     place: HostPlace,
     paths: &ContainerPaths,
+    purpose: Purpose,
 ) -> Result<Rc<Supervisor>, Failure> {
     let HostPlace { lowers, upper, work, reaper } = place;
     let topmost = lowers.first().ok_or_else(|| Failure::new(ErrorClass::InvalidArgument, "the image has no layers"))?;
@@ -20,7 +23,17 @@ pub(crate) fn create(
         .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot make {}: {error}", upper.display())))?;
     let place = Place { dir: paths.run.clone(), lowers, upper, work, reaper, cgroup: paths.cgroup() };
     let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
-    Ok(Rc::new(Supervisor::new(cage)))
+    let supervisor = Supervisor::new(cage);
+    if purpose == Purpose::Files
+        && let Err(failure) = supervisor.open_files()
+    {
+        // The first failure is the one to tell.
+        if let Err(failure) = supervisor.destroy().await {
+            tracing::error!(error = failure.message, "not all was taken away");
+        }
+        return Err(failure);
+    }
+    Ok(Rc::new(supervisor))
 }
 
 pub(crate) async fn exec(supervisor: &Rc<Supervisor>, process: &Process) -> Result<ExecStarted, Failure> {

@@ -17,7 +17,7 @@ use crate::keeper::Keeper;
 /// A keeper, as one of its clients meets it.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    keeper: Rc<Keeper>,
+    pub(crate) keeper: Rc<Keeper>,
     /// Of the execs that this client has started, and is expected to read.
     outputs: RefCell<Vec<Outputs>>,
 }

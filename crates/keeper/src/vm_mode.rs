@@ -8,10 +8,11 @@
 //! killed and what is known of the reason is kept.
 
 mod boot;
+mod files;
 mod limits;
 mod watch;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use casemate_wire::{CallError, Client, ContainerProcess, ExecStarted, Stats, Str
 use tokio::task::JoinSet;
 
 use crate::timeline::Timeline;
+pub(crate) use files::{GuestArchive, GuestUnpacking};
 use watch::Ending;
 
 /// How long the guest has to write its disk out and reboot. A guest that
@@ -39,6 +41,9 @@ pub(crate) struct VmMode {
     size: VmSize,
     /// What there was to say of the guest when it was made to stand still.
     standing: RefCell<Option<Standing>>,
+    /// Work on files that is under way: as long as there is some, a guest that
+    /// stands still runs all the same, without its container.
+    at_work: Cell<usize>,
     record: VmRecord,
     pid: u32,
     /// Console, process, connection and health are watched here; dropping it
@@ -104,21 +109,37 @@ impl VmMode {
     }
 
     /// The VM process is what stands still, and with it all the guest's
-    /// processors.
+    /// processors; the container does in its guest too, for when somebody wants
+    /// its files.
     pub(crate) async fn pause(&self) -> Result<(), Failure> {
         let standing = Standing { stats: self.stats().await?, processes: self.processes().await? };
-        self.ending.set_frozen(true);
-        if let Err(error) = self.cgroup.freeze() {
-            self.ending.set_frozen(false);
-            return Err(Failure::from_error(&error));
+        self.ending.answered(self.client.pause()).await?;
+        if self.at_work.get() == 0
+            && let Err(failure) = self.freeze()
+        {
+            self.ending.answered(self.client.unpause()).await?;
+            return Err(failure);
         }
         self.standing.replace(Some(standing));
         Ok(())
     }
 
-    pub(crate) fn unpause(&self) -> Result<(), Failure> {
-        self.cgroup.thaw().map_err(|error| Failure::from_error(&error))?;
+    pub(crate) async fn unpause(&self) -> Result<(), Failure> {
+        self.thaw()?;
         self.standing.take();
+        self.ending.answered(self.client.unpause()).await
+    }
+
+    fn freeze(&self) -> Result<(), Failure> {
+        self.ending.set_frozen(true);
+        self.cgroup.freeze().map_err(|error| {
+            self.ending.set_frozen(false);
+            Failure::from_error(&error)
+        })
+    }
+
+    fn thaw(&self) -> Result<(), Failure> {
+        self.cgroup.thaw().map_err(|error| Failure::from_error(&error))?;
         self.ending.set_frozen(false);
         Ok(())
     }
@@ -187,7 +208,7 @@ impl VmMode {
         if keep_disk && !self.ending.has_ended() {
             // Nobody may shut down who stands still.
             if self.ending.is_frozen() {
-                self.unpause()?;
+                self.thaw()?;
             }
             let down = async {
                 // No answer is the usual one: the guest is gone by then.
@@ -200,7 +221,7 @@ impl VmMode {
         }
         self.ending.end("the container was removed");
         if self.ending.is_frozen()
-            && let Err(failure) = self.unpause()
+            && let Err(failure) = self.thaw()
         {
             tracing::warn!(error = failure.message, "the VM process stands still at its end");
         }

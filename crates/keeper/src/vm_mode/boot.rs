@@ -1,5 +1,6 @@
 //! From a place to a VM whose agent has the container prepared.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU32;
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 
 use super::watch::{self, Ending};
 use super::{VmMode, limits};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, Purpose};
 use crate::timeline::{GUEST_CREATE, Timeline};
 
 /// Seeds the guest's random generator: the size of its state.
@@ -55,6 +56,7 @@ impl VmMode {
         container: Container,
         place: VmPlace,
         keeper: &Keeper,
+        purpose: Purpose,
         timeline: &Timeline,
     ) -> Result<Self, Failure> {
         let boot_timeout = Duration::from_millis(place.boot_timeout_ms);
@@ -87,7 +89,7 @@ impl VmMode {
         watchers.spawn_local(watch::console(Rc::clone(&ending), console));
         let channel = UnixStream::from_std(running.channel).map_err(watched)?;
 
-        let prepared = prepare(channel, &ending, container, extents, boot_timeout, timeline).await;
+        let prepared = prepare(channel, &ending, (container, purpose), extents, boot_timeout, timeline).await;
         let (client, facts) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
@@ -113,7 +115,17 @@ impl VmMode {
             boot_id: facts.boot_id,
         };
         let standing = None.into();
-        Ok(Self { client, ending, cgroup, size, standing, record, pid, watchers: watchers.into() })
+        Ok(Self {
+            client,
+            ending,
+            cgroup,
+            size,
+            standing,
+            at_work: Cell::new(0),
+            record,
+            pid,
+            watchers: watchers.into(),
+        })
     }
 }
 
@@ -184,7 +196,7 @@ fn open(path: &Path) -> Result<File, PlaceError> {
 async fn prepare(
     channel: UnixStream,
     ending: &Rc<Ending>,
-    container: Container,
+    (container, purpose): (Container, Purpose),
     extents: Vec<Extent>,
     boot_timeout: Duration,
     timeline: &Timeline,
@@ -215,7 +227,10 @@ async fn prepare(
         GuestPlace { layers: extents, time_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX), entropy };
     let create = Create { container, place: Place::Guest(place) };
     let answers = async {
-        ending.answered(client.create(&create)).await?;
+        match purpose {
+            Purpose::Start => ending.answered(client.create(&create)).await?,
+            Purpose::Files => ending.answered(client.open_files(&create)).await?,
+        }
         ending.answered(client.facts()).await
     };
     let facts = match tokio::time::timeout(boot_timeout, answers).await {
