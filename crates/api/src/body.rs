@@ -1,6 +1,6 @@
 //! Bodies of answers: none, whole, or a stream that comes as it is made.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -14,7 +14,13 @@ const BACKLOG: usize = 4;
 pub(crate) enum Body {
     Empty,
     Whole(Option<Bytes>),
-    Stream { pieces: mpsc::Receiver<Bytes>, endless: bool },
+    Stream {
+        pieces: mpsc::Receiver<Bytes>,
+        endless: bool,
+    },
+    /// One that may fail half-way: then the connection is broken off, so that
+    /// nobody takes a part for the whole.
+    Archive(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 impl Body {
@@ -31,6 +37,11 @@ impl Body {
         (sender, Self::Stream { pieces: receiver, endless: true })
     }
 
+    pub(crate) fn archive() -> (mpsc::Sender<io::Result<Bytes>>, Self) {
+        let (sender, receiver) = mpsc::channel(BACKLOG);
+        (sender, Self::Archive(receiver))
+    }
+
     pub(crate) fn is_endless(&self) -> bool {
         matches!(self, Self::Stream { endless: true, .. })
     }
@@ -44,15 +55,16 @@ impl From<Vec<u8>> for Body {
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Archive(pieces) => pieces.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data))),
             Self::Stream { pieces, .. } => {
                 pieces.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -67,7 +79,7 @@ impl hyper::body::Body for Body {
         match self {
             Self::Empty | Self::Whole(None) => SizeHint::with_exact(0),
             Self::Whole(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream { .. } => SizeHint::default(),
+            Self::Stream { .. } | Self::Archive(_) => SizeHint::default(),
         }
     }
 }

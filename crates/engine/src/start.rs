@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use casemate_model::{Bytes, Isolation, TerminalSize};
-use casemate_wire::{Client, Create, HostPlace, Place, VmPlace};
+use casemate_wire::{CallError, Client, Create, HostPlace, Place, VmPlace};
 
 use crate::container::Container;
 use crate::error::StartError;
@@ -58,17 +58,22 @@ impl Engine {
     /// does not run before [`Client::start`]; if that is never asked for, the
     /// keeper clears up as soon as the returned connection is gone.
     pub async fn start_keeper(&self, container: &Container, readied: Readied) -> Result<Client, StartError> {
+        let (client, create) = self.hand_over(container, readied).await?;
+        prepared(client.create(&create).await, client).await
+    }
+
+    /// The same for work on the container's files only: it cannot be started.
+    pub(crate) async fn open_files(&self, container: &Container, readied: Readied) -> Result<Client, StartError> {
+        let (client, create) = self.hand_over(container, readied).await?;
+        prepared(client.open_files(&create).await, client).await
+    }
+
+    async fn hand_over(&self, container: &Container, readied: Readied) -> Result<(Client, Create), StartError> {
         let Readied { create, listener, stream, lock } = readied;
         self.spawn_keeper(container, listener.into(), lock)?;
         let prepare = |source| StartError::Prepare { path: container.paths.socket(), source };
         let stream = tokio::net::UnixStream::from_std(stream).map_err(prepare)?;
-        let client = Client::connect(stream).await.map_err(StartError::Hello)?;
-        if let Err(error) = client.create(&create).await {
-            // It clears up and goes.
-            client.lost().await;
-            return Err(StartError::Refused(error.into()));
-        }
-        Ok(client)
+        Ok((Client::connect(stream).await.map_err(StartError::Hello)?, create))
     }
 
     fn spawn_keeper(&self, container: &Container, listener: OwnedFd, lock: File) -> Result<(), StartError> {
@@ -154,5 +159,16 @@ impl Engine {
         let file = run.join("vm-uid");
         fs::write(&file, free.to_string()).map_err(failed(&file))?;
         Ok(free)
+    }
+}
+
+async fn prepared(answer: Result<(), CallError>, client: Client) -> Result<Client, StartError> {
+    match answer {
+        Ok(()) => Ok(client),
+        Err(error) => {
+            // It clears up and goes.
+            client.lost().await;
+            Err(StartError::Refused(error.into()))
+        }
     }
 }

@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use casemate_model::ContainerId;
 use casemate_wire::Client;
@@ -81,7 +82,7 @@ pub struct Entry {
     pub(crate) phase: RefCell<Phase>,
     pub(crate) life: watch::Sender<Life>,
     /// Held while its state is being changed; the changes come in turn.
-    pub(crate) changing: Mutex<()>,
+    pub(crate) changing: Arc<Mutex<()>>,
     /// Who wants its streams as soon as there are any.
     pub(crate) attaching: RefCell<Vec<oneshot::Sender<Streams>>>,
     pub(crate) backoff: Cell<Backoff>,
@@ -103,7 +104,7 @@ impl Entry {
             container: RefCell::new(Rc::new(container)),
             phase: RefCell::new(Phase::Resting),
             life: watch::channel(life).0,
-            changing: Mutex::new(()),
+            changing: Arc::default(),
             attaching: RefCell::default(),
             backoff: Cell::default(),
             health: Health::default(),

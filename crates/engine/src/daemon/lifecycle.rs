@@ -63,7 +63,7 @@ impl Daemon {
         .await
     }
 
-    fn refuse_removed(&self, entry: &Entry) -> Result<(), StartError> {
+    pub(super) fn refuse_removed(&self, entry: &Entry) -> Result<(), StartError> {
         match entry.status() {
             Status::Removing | Status::Dead => Err(StartError::Removing { name: entry.name() }),
             _ if entry.life.borrow().removed => Err(StartError::NotFound { name: entry.id.to_string() }),
