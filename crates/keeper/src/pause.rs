@@ -47,12 +47,15 @@ impl Keeper {
     /// Lets a container go on that somebody wants to see end.
     async fn let_end(&self) -> Result<(), Failure> {
         let _changing = self.changing().await;
-        let prepared = self.running()?;
-        if prepared.paused() {
-            prepared.backend.unpause().await?;
-            self.set_paused(&prepared, false);
+        match self.running() {
+            Ok(prepared) if prepared.paused() => {
+                prepared.backend.unpause().await?;
+                self.set_paused(&prepared, false);
+                Ok(())
+            }
+            // It went on, or ended, in the meantime.
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn ready_for_exec(&self) -> Result<Rc<Prepared>, Failure> {
