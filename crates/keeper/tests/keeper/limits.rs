@@ -63,7 +63,7 @@ async fn they_hold_and_change(bed: Rc<Bed>) {
 
 async fn what_is_used_is_counted(bed: Rc<Bed>) {
     let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; \
-        dd if=/dev/zero of=/big bs=65536 count=64 conv=fsync 2>/dev/null; echo ready; sleep 998 & wait";
+        dd if=/dev/zero of=/big bs=65536 count=64 conv=fsync 2>/dev/null; sleep 998 & echo ready; wait";
     let running = bed.running(&bed.container(script), "ready").await;
     let stats = running.client.stats().await.unwrap();
     let cpu = stats.cpu;
