@@ -28,6 +28,7 @@ fn everything_is_installed_works_from_there_and_goes_again() {
     let root = to.path().join("opt/casemate");
     for file in [
         "lib/casemate/vmlinux",
+        "lib/casemate/docker-init",
         "lib/casemate/initrd.img",
         "lib/casemate/busybox.tar",
         "lib/systemd/system/casemate.socket",

@@ -50,7 +50,7 @@ both_modes! {
         let logs = Spawned::start(service.docker(&["logs", "--follow", "stubborn"]));
         logs.stdout.wait_for("ready");
         let idle = UnixStream::connect(engine.run_dir().join("docker.sock")).unwrap();
-        let stopping = Spawned::start(service.docker(&["stop", "--time", "3", "stubborn"]));
+        let stopping = Spawned::start(service.docker(&["stop", "-t", "3", "stubborn"]));
         logs.stdout.wait_for("asked");
         service.signal(Signal::TERM);
         service.log_has("stopping; containers go on");
@@ -92,7 +92,7 @@ fn told_twice_it_does_not_wait() {
         service.cli(&args).ok();
         let logs = Spawned::start(service.docker(&["logs", "--follow", "stubborn"]));
         logs.stdout.wait_for("ready");
-        let waiting = Spawned::start(service.docker(&["stop", "--time", "3600", "stubborn"]));
+        let waiting = Spawned::start(service.docker(&["stop", "-t", "3600", "stubborn"]));
         logs.stdout.wait_for("asked");
         service.signal(Signal::INT);
         service.log_has("stopping; containers go on");
