@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
-const KILLS: usize = 12;
+const KILLS: usize = 8;
 
 /// Ids of the containers that are on disk.
 fn recorded(docker: &Docker) -> BTreeSet<String> {
