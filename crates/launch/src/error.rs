@@ -157,7 +157,9 @@ impl Classify for LaunchError {
             Self::Cgroup(error) => error.class(),
             Self::AlreadyStarted | Self::NotRunning => ErrorClass::Conflict,
             Self::CommandNotInPath { .. } | Self::CommandMissing { .. } => ErrorClass::CommandNotFound,
-            Self::Execute { source: KernelError(libc::ENOENT), .. } => ErrorClass::CommandNotFound,
+            // As runc's callers see them: by what is not there, whatever it was.
+            Self::Execute { source: KernelError(libc::ENOENT), .. }
+            | Self::ChangeDirectory { source: KernelError(libc::ENOENT), .. } => ErrorClass::CommandNotFound,
             Self::CommandDenied { .. } | Self::Execute { .. } | Self::ChangeDirectory { .. } => {
                 ErrorClass::CommandNotExecutable
             }
