@@ -42,6 +42,15 @@ fn locked(file: File) -> io::Result<Option<File>> {
     }
 }
 
+/// Waits until nobody holds the lock of this file, or it is gone.
+pub(crate) fn wait(path: &Path) -> io::Result<()> {
+    match File::open(path) {
+        Ok(file) => Ok(flock(&file, FlockOperation::LockShared)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether someone holds the lock of this existing file.
 pub(crate) fn is_held(path: &Path) -> bool {
     match File::open(path) {

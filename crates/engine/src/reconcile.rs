@@ -76,6 +76,16 @@ impl Engine {
         })
     }
 
+    /// The same for one whose keeper is on its way out: its last connection is
+    /// closed a moment before its lock is free.
+    pub(crate) fn reconcile_gone(&self, id: &ContainerId) -> Result<(), OpenError> {
+        let path = self.layout.container(id).keeper_lock();
+        match lock::wait(&path) {
+            Ok(()) => self.reconcile_one(id),
+            Err(source) => Err(OpenError::Lock { path, source }),
+        }
+    }
+
     /// The same for one container; nothing to do while its keeper lives.
     pub(crate) fn reconcile_one(&self, id: &ContainerId) -> Result<(), OpenError> {
         let paths = self.layout.container(id);

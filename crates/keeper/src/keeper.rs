@@ -75,6 +75,8 @@ pub(crate) struct Prepared {
     stdin_once: bool,
     /// Opened by the first client that wants it.
     input: OnceCell<ClientInput>,
+    /// What it was prepared for is not wanted any more.
+    given_up: Cell<bool>,
     timeline: Timeline,
 }
 
@@ -165,6 +167,7 @@ impl Keeper {
             terminal,
             stdin_once,
             input: OnceCell::new(),
+            given_up: Cell::new(false),
             timeline,
         })
     }
@@ -230,7 +233,11 @@ impl Keeper {
             _ => return Err(Failure::new(ErrorClass::Conflict, "the container is not prepared")),
         };
         prepared.timeline.step("wait for client");
-        match self.bring_up(&prepared).await {
+        let started = match self.bring_up(&prepared).await {
+            Ok(_) if prepared.given_up.get() => Err(Failure::new(ErrorClass::Unavailable, "the start was given up")),
+            started => started,
+        };
+        match started {
             Ok((pid, streams)) => {
                 prepared.timeline.step("start");
                 let timeline = prepared.timeline.own_steps();
@@ -341,6 +348,8 @@ impl Keeper {
             _ => None,
         };
         if let Some(prepared) = starting {
+            // The start may come to its end all the same.
+            prepared.given_up.set(true);
             self.destroy(&prepared.backend, false).await;
         }
     }

@@ -87,7 +87,7 @@ impl Daemon {
         let was_up = matches!(&*entry.phase.borrow(), Phase::Up(_));
         let (engine, id) = (Arc::clone(&self.engine), entry.id.clone());
         // Of a keeper that was killed.
-        let cleared = blocking(move || engine.reconcile_one(&id)).await;
+        let cleared = blocking(move || engine.reconcile_gone(&id)).await;
         if let Err(error) = cleared {
             tracing::warn!(container = %entry.id.short(), error = casemate_model::chain(&error), "not cleared up");
         }

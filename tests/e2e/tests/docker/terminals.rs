@@ -50,7 +50,8 @@ both_modes! {
         again.press(b"echo $((50 + 5))\n");
         again.screen.wait_for("55\r\n");
         again.press(b"\x01x");
-        assert_eq!(again.wait(), 0);
+        // The client's own doing: leaving an `attach` by its keys is an error to it.
+        assert_eq!(again.wait(), 1);
         assert_eq!(docker.state("left")["Status"], json!("running"));
 
         let last = Terminal::start(docker.command(&["attach", "left"]), 24, 80);
