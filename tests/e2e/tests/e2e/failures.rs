@@ -16,7 +16,8 @@ use serde_json::json;
 fn lib_without(engine: &Engine, names: &[&str]) -> PathBuf {
     let dir = engine.scratch().join("lib");
     fs::create_dir_all(&dir).unwrap();
-    for name in ["vmlinux", "initrd.img", "busybox.tar"].into_iter().filter(|name| !names.contains(name)) {
+    for name in ["vmlinux", "initrd.img", "docker-init", "busybox.tar"].into_iter().filter(|name| !names.contains(name))
+    {
         symlink(engine.prefix.lib.join(name), dir.join(name)).unwrap();
     }
     dir
@@ -34,7 +35,9 @@ fn lib_with_init(engine: &Engine, way: &str) -> PathBuf {
         .expect("rustc");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let out = dir.join("initrd.img");
-    engine.cli(&["initramfs", init.to_str().unwrap(), out.to_str().unwrap()]).ok();
+    let docker_init = dir.join("docker-init");
+    let paths = [&init, &docker_init, &out].map(|path| path.to_str().unwrap());
+    engine.cli(&["initramfs", paths[0], paths[1], paths[2]]).ok();
     dir
 }
 
