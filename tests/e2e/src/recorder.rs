@@ -5,7 +5,9 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use crate::http::{Head, status};
 
@@ -31,6 +33,20 @@ struct Passed {
 pub struct Recorder {
     socket: PathBuf,
     connections: Arc<Mutex<Vec<Arc<Passed>>>>,
+    ended: Arc<AtomicBool>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Drop for Recorder {
+    /// Nothing listens any more when this returns.
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let _ = UnixStream::connect(&self.socket);
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.join();
+        }
+        let _ = fs::remove_file(&self.socket);
+    }
 }
 
 impl Recorder {
@@ -39,8 +55,13 @@ impl Recorder {
         let listener = UnixListener::bind(socket).unwrap_or_else(|error| panic!("{}: {error}", socket.display()));
         let connections: Arc<Mutex<Vec<Arc<Passed>>>> = Arc::default();
         let (daemon, all) = (daemon.to_owned(), Arc::clone(&connections));
-        std::thread::spawn(move || {
+        let ended: Arc<AtomicBool> = Arc::default();
+        let over = Arc::clone(&ended);
+        let listening = std::thread::spawn(move || {
             for client in listener.incoming() {
+                if over.load(Ordering::SeqCst) {
+                    return;
+                }
                 // Without a daemon a client's connection is closed.
                 let (Ok(client), Ok(server)) = (client, UnixStream::connect(&daemon)) else {
                     return;
@@ -53,7 +74,7 @@ impl Recorder {
                 std::thread::spawn(move || pass(reversed.0, reversed.1, &passed.answers));
             }
         });
-        Self { socket: socket.to_owned(), connections }
+        Self { socket: socket.to_owned(), connections, ended, listening: Some(listening) }
     }
 
     pub fn socket(&self) -> &Path {
@@ -69,13 +90,6 @@ impl Recorder {
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = |side: &Mutex<Vec<u8>>| side.lock().unwrap_or_else(PoisonError::into_inner).clone();
         connections.iter().flat_map(|passed| read(&bytes(&passed.requests), &bytes(&passed.answers))).collect()
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        // The listener stays until the process ends; nobody finds it.
-        let _ = fs::remove_file(&self.socket);
     }
 }
 
