@@ -38,9 +38,17 @@ both_modes! {
             running.write(format!("{word}\n").as_bytes());
             follower.stdout.wait_for(&format!("got {word}\n"));
         }
+        // The late one follows from some moment on: until it has heard something.
+        let mut more = 0;
+        while late.stdout.so_far().is_empty() {
+            more += 1;
+            running.write(b"more\n");
+            follower.stdout.wait_for_count("got more\n", more);
+        }
         running.close_stdin();
         running.wait().ok();
-        follower.wait().ok().prints("before\ngot a\ngot b\ngot c\nover\n");
+        let all = format!("before\ngot a\ngot b\ngot c\n{}over\n", "got more\n".repeat(more));
+        follower.wait().ok().prints(&all);
         let late = late.wait().ok().out();
         assert!(late.ends_with("over\n") && !late.contains("before"), "{late}");
     }

@@ -43,7 +43,7 @@ both_modes! {
         let container = engine.start("host", &[]);
         container.exec(&["no-such-command"]).exits(127).complains("executable file not found in $PATH");
         container.exec(&["/etc/hosts"]).exits(126).complains("permission denied");
-        engine.cli(&["exec", "-w", "/no/such/dir", "host", "true"]).exits(126).complains("/no/such/dir");
+        engine.cli(&["exec", "-w", "/no/such/dir", "host", "true"]).exits(127).complains("/no/such/dir");
         // None of this harmed the container.
         container.exec(&["echo", "alive"]).ok().prints("alive\n");
     }
