@@ -1,10 +1,12 @@
 //! From a request to a container on disk.
 
+use std::fs::File;
+use std::io;
 use std::time::Duration;
 
 use casemate_image::{Image, Reference, ResolveError};
 use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass};
-use casemate_record::{ContainerRecord, HealthRecord, ImageRecord, RestartPolicyRecord, file};
+use casemate_record::{ContainerPaths, ContainerRecord, HealthRecord, ImageRecord, RestartPolicyRecord, file};
 use rand::RngCore;
 
 use crate::config::{ContainerConfig, CreateRequest};
@@ -35,7 +37,9 @@ impl Engine {
     }
 
     /// The same for an engine that does not know all names: they are looked up.
-    pub fn create_by_records(&self, request: &CreateRequest) -> Result<ContainerId, CreateError> {
+    /// With the lock for the container's keeper: others find it being started
+    /// as soon as they find it.
+    pub fn create_by_records(&self, request: &CreateRequest) -> Result<(ContainerId, File), CreateError> {
         let image = self.image(&request.image)?;
         let _containers = self.lock_containers().map_err(CreateError::Lock)?;
         let containers = self.containers().map_err(CreateError::Find)?;
@@ -49,7 +53,11 @@ impl Engine {
             },
             None => names::random(|name| containers.iter().any(|c| c.name.as_str() == name)),
         };
-        self.make(request, &image, &name)
+        self.make(request, &image, &name, |paths| {
+            let failed = |source| CreateError::Dir { path: paths.run.clone(), source };
+            // Nobody else knows this id.
+            lock::of_keeper(paths).map_err(failed)?.ok_or_else(|| failed(io::ErrorKind::ResourceBusy.into()))
+        })
     }
 
     /// Makes a container under a name that is free: checks the request, gives
@@ -57,11 +65,18 @@ impl Engine {
     pub fn create(&self, request: &CreateRequest, name: &ContainerName) -> Result<ContainerId, CreateError> {
         let image = self.image(&request.image)?;
         let _containers = self.lock_containers().map_err(CreateError::Lock)?;
-        self.make(request, &image, name)
+        Ok(self.make(request, &image, name, |_| Ok(()))?.0)
     }
 
     /// With the containers locked: what has no configuration then is a leftover.
-    fn make(&self, request: &CreateRequest, image: &Image, name: &ContainerName) -> Result<ContainerId, CreateError> {
+    /// `first` is done before anything of the container exists.
+    fn make<T>(
+        &self,
+        request: &CreateRequest,
+        image: &Image,
+        name: &ContainerName,
+        first: impl FnOnce(&ContainerPaths) -> Result<T, CreateError>,
+    ) -> Result<(ContainerId, T), CreateError> {
         // Until the record names them, nothing else keeps the layers.
         let _layers = self.images.hold(image).map_err(CreateError::Image)?;
         let mut random = [0; 32];
@@ -105,6 +120,7 @@ impl Engine {
             host: request.host.clone(),
         };
         Options::of(&record, request.isolation.unwrap_or(self.settings.isolation)).map_err(CreateError::Option)?;
+        let first = first(&paths)?;
         lock::make_private_dir(&paths.dir).map_err(|source| CreateError::Dir { path: paths.dir.clone(), source })?;
         // A container that goes with its end need not survive a power failure.
         let durability = if request.auto_remove { file::Durability::Ordered } else { file::Durability::Synced };
@@ -114,7 +130,7 @@ impl Engine {
             }
             return Err(CreateError::Record(error));
         }
-        Ok(id)
+        Ok((id, first))
     }
 }
 

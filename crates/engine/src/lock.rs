@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use casemate_record::ContainerPaths;
 use rustix::fs::{FlockOperation, flock};
 
 /// Makes the directory and its parents, for root alone.
@@ -27,6 +28,13 @@ pub(crate) fn exclusive(path: &Path) -> io::Result<File> {
 /// The lock of this file, made if missing, or `None` if someone else has it.
 pub(crate) fn create(path: &Path) -> io::Result<Option<File>> {
     locked(open(path)?)
+}
+
+/// What a container's keeper is to hold as long as it lives, or `None` if one
+/// does. While names and numbers are given out.
+pub(crate) fn of_keeper(paths: &ContainerPaths) -> io::Result<Option<File>> {
+    make_private_dir(&paths.run)?;
+    create(&paths.keeper_lock())
 }
 
 /// The lock of this existing file, or `None` if someone else has it.

@@ -36,15 +36,25 @@ impl Engine {
     /// Makes all that a container's keeper needs. Slow: layers may have to be
     /// made into images first.
     pub fn ready(&self, container: &Container, terminal: Option<TerminalSize>) -> Result<Readied, StartError> {
-        let paths = &container.paths;
-        let prepare = |source| StartError::Prepare { path: paths.run.clone(), source };
         let lock = {
             let numbers = self.layout.lock();
             let _numbers = lock::exclusive(&numbers).map_err(|source| StartError::Prepare { path: numbers, source })?;
-            lock::make_private_dir(&paths.run).map_err(prepare)?;
-            let lock = lock::create(&paths.keeper_lock()).map_err(prepare)?;
-            lock.ok_or_else(|| StartError::AlreadyRunning { id: container.id.to_string() })?
+            lock::of_keeper(&container.paths)
+                .map_err(|source| StartError::Prepare { path: container.paths.run.clone(), source })?
         };
+        let lock = lock.ok_or_else(|| StartError::AlreadyRunning { id: container.id.to_string() })?;
+        self.ready_with(container, lock, terminal)
+    }
+
+    /// The same with the lock of its keeper.
+    pub fn ready_with(
+        &self,
+        container: &Container,
+        lock: File,
+        terminal: Option<TerminalSize>,
+    ) -> Result<Readied, StartError> {
+        let paths = &container.paths;
+        let prepare = |source| StartError::Prepare { path: paths.run.clone(), source };
         let create = self.create_request(container, terminal)?;
         let socket = ShortPath::of(paths).map_err(prepare)?;
         let listener = UnixListener::bind(socket.path()).map_err(prepare)?;

@@ -18,9 +18,10 @@ pub(crate) async fn run(engine: &Engine, args: RunArgs) -> Result<ExitCode, CliE
         return Err(CliError::NotATerminal);
     }
     let (detach, interactive, tty) = (args.detach, args.interactive, args.tty);
-    let container = engine.container(&engine.create_by_records(&request(args))?)?;
+    let (id, lock) = engine.create_by_records(&request(args))?;
+    let container = engine.container(&id)?;
     let size = if tty { terminal::size() } else { None };
-    let client = engine.start_keeper(&container, engine.ready(&container, size)?).await?;
+    let client = engine.start_keeper(&container, engine.ready_with(&container, lock, size)?).await?;
 
     let attachment = if detach {
         None
