@@ -166,6 +166,7 @@ pub fn container() -> Container {
         hostname: "box".into(),
         domainname: "lan".into(),
         init: process(),
+        stdin_once: true,
         reaper: true,
         read_only: true,
         ephemeral: true,

@@ -2,13 +2,15 @@
 //! it was told to.
 
 use std::cell::RefCell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use casemate_model::{
     Bytes, ExecId, ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
 use casemate_wire::{
-    BlkioStats, ContainerProcess, CpuStats, Create, ExecStarted, GuestFacts, MemoryStats, PidsStats, Service, Span,
-    Started, Stats, VmCost,
+    BlkioStats, ContainerProcess, CopyIn, CpuStats, Create, ExecStarted, FileStream, Files, GuestFacts, MemoryStats,
+    PathStat, PidsStats, Service, Span, Started, Stats, Unpacking, VmCost,
 };
 
 /// A request, as its service sees it.
@@ -44,6 +46,7 @@ pub struct Answers {
     pub processes: Vec<ContainerProcess>,
     pub stats: Stats,
     pub facts: GuestFacts,
+    pub stat: Option<PathStat>,
     /// Bytes of output of any process.
     pub output: u64,
 }
@@ -90,6 +93,7 @@ impl Default for Answers {
                 memory_total: Bytes::mib(128),
                 cpus: 1,
             },
+            stat: None,
             output: 60,
         }
     }
@@ -118,11 +122,65 @@ impl Double {
         }
     }
 
+    fn stat(&self) -> Result<PathStat, Failure> {
+        let missing = || Failure::new(casemate_model::ErrorClass::NotFound, "there is no such file");
+        self.answers.refusal.clone().map_or_else(|| self.answers.stat.clone().ok_or_else(missing), Err)
+    }
+
     async fn ended<T>(&self, answer: impl FnOnce(Exited) -> T) -> Result<T, Failure> {
         match &self.answers.exited {
             Some(exited) => Ok(answer(exited.clone())),
             None => std::future::pending().await,
         }
+    }
+}
+
+/// Takes a copy and says nothing of it.
+#[derive(Debug)]
+pub struct Unpacked(tokio::io::Sink);
+
+impl tokio::io::AsyncWrite for Unpacked {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Unpacking for Unpacked {
+    async fn finish(self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl Files for Double {
+    type Archive = tokio::io::Empty;
+    type Unpacking = Unpacked;
+
+    async fn open_files(&self, create: Create) -> Result<(), Failure> {
+        self.answer(Call::Create(Box::new(create)), ())
+    }
+
+    async fn stat_path(&self, _: String) -> Result<PathStat, Failure> {
+        self.stat()
+    }
+
+    async fn copy_out(&self, _: String) -> Result<(PathStat, tokio::io::Empty), Failure> {
+        Ok((self.stat()?, tokio::io::empty()))
+    }
+
+    async fn copy_in(&self, _: CopyIn) -> Result<Unpacked, Failure> {
+        Ok(Unpacked(tokio::io::sink()))
+    }
+
+    async fn stream_files(&self, _: FileStream) -> Result<tokio::io::Empty, Failure> {
+        Ok(tokio::io::empty())
     }
 }
 

@@ -217,6 +217,7 @@ async fn understood(client: &Client, response: &Response) -> Result<Answers, Cal
         Response::Processes(_) => answers.processes = client.processes().await?,
         Response::Stats { .. } => answers.stats = client.stats().await?,
         Response::Facts { .. } => answers.facts = client.facts().await?,
+        Response::PathStat { .. } => answers.stat = Some(client.stat_path("/").await?),
     }
     Ok(answers)
 }
@@ -249,7 +250,7 @@ async fn check_response(bytes: &[u8], response: Response) {
 
 /// All the text that the other side chose.
 fn words(answers: &Answers) -> Vec<&str> {
-    let Answers { refusal, started, exec: _, exited, processes, stats, facts, output: _ } = answers;
+    let Answers { refusal, started, exec: _, exited, processes, stats, facts, stat: _, output: _ } = answers;
     let mut words = vec![facts.kernel_release.as_str(), &facts.boot_id];
     if let Some(Failure { class: _, message, hint }) = refusal {
         words.push(message);

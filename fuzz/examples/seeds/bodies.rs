@@ -31,7 +31,17 @@ pub(crate) fn all() -> Vec<Vec<u8>> {
 
 pub(crate) fn words() -> [&'static str; 12] {
     [
-        "\"HostConfig\":", "\"Isolation\":\"process\"", "\"Entrypoint\":", "\"Healthcheck\":", "\"RestartPolicy\":", "\"unless-stopped\"",
-        "\"CMD-SHELL\"", "\"NONE\"", "\"StopSignal\":", "\"SIGRTMIN+3\"", "ctrl-", "\\u0000",
+        "\"HostConfig\":",
+        "\"Isolation\":\"process\"",
+        "\"Entrypoint\":",
+        "\"Healthcheck\":",
+        "\"RestartPolicy\":",
+        "\"unless-stopped\"",
+        "\"CMD-SHELL\"",
+        "\"NONE\"",
+        "\"StopSignal\":",
+        "\"SIGRTMIN+3\"",
+        "ctrl-",
+        "\\u0000",
     ]
 }
