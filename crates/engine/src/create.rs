@@ -1,6 +1,6 @@
 //! From a request to a container on disk.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::time::Duration;
 
@@ -84,6 +84,7 @@ impl Engine {
         let id = ContainerId::from_random(random);
         let config = ContainerConfig::new(request, &image.config, id.short())?;
 
+        let isolation = request.isolation.unwrap_or_else(|| self.default_isolation());
         let paths = self.layout.container(&id);
         let record = ContainerRecord {
             version: ContainerRecord::VERSION,
@@ -96,7 +97,7 @@ impl Engine {
                 layers: image.layers.iter().map(ToString::to_string).collect(),
                 entrypoint_length: config.command.entrypoint_length,
             },
-            isolation: request.isolation.unwrap_or_else(|| self.default_isolation()).to_string(),
+            isolation: isolation.to_string(),
             args: config.command.args,
             env: config.env,
             cwd: config.cwd,
@@ -119,19 +120,30 @@ impl Engine {
             health: request.health.as_ref().map(health_record),
             host: request.host.clone(),
         };
-        Options::of(&record, request.isolation.unwrap_or(self.settings.isolation)).map_err(CreateError::Option)?;
-        let first = first(&paths)?;
-        lock::make_private_dir(&paths.dir).map_err(|source| CreateError::Dir { path: paths.dir.clone(), source })?;
-        // A container that goes with its end need not survive a power failure.
-        let durability = if request.auto_remove { file::Durability::Ordered } else { file::Durability::Synced };
-        if let Err(error) = file::write(&paths.config(), &record, durability) {
-            if let Err(error) = std::fs::remove_dir_all(&paths.dir) {
-                tracing::warn!(path = %paths.dir.display(), %error, "left behind");
+        Options::of(&record, isolation).map_err(CreateError::Option)?;
+        match first(&paths).and_then(|first| keep(&paths, &record).map(|()| first)) {
+            Ok(first) => Ok((id, first)),
+            Err(error) => {
+                for path in [&paths.dir, &paths.run] {
+                    match fs::remove_dir_all(path) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                            tracing::warn!(path = %path.display(), %error, "left behind");
+                        }
+                        _ => {}
+                    }
+                }
+                Err(error)
             }
-            return Err(CreateError::Record(error));
         }
-        Ok((id, first))
     }
+}
+
+/// A container exists once its record is there.
+fn keep(paths: &ContainerPaths, record: &ContainerRecord) -> Result<(), CreateError> {
+    lock::make_private_dir(&paths.dir).map_err(|source| CreateError::Dir { path: paths.dir.clone(), source })?;
+    // One that goes with its end need not survive a power failure.
+    let durability = if record.auto_remove { file::Durability::Ordered } else { file::Durability::Synced };
+    file::write(&paths.config(), record, durability).map_err(CreateError::Record)
 }
 
 fn health_record(check: &HealthCheck) -> HealthRecord {
