@@ -16,6 +16,7 @@ mod wait;
 pub(crate) use attach::{attach, attach_websocket};
 pub(crate) use create::{create, request};
 pub(crate) use files::{changes, copy_in, copy_out, export, stat};
+pub use inspect::casemate;
 pub(crate) use inspect::{inspect, top};
 pub(crate) use lifecycle::{kill, prune, remove, rename, resize, restart, size, start, stop};
 pub(crate) use list::{list, row};

@@ -19,11 +19,16 @@ fn panicked(error: tokio::task::JoinError) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
+/// A row for each name of an image, and one for an image without any.
+pub(crate) async fn rows(call: &Call) -> Result<Vec<ImageRow>, ApiError> {
+    let engine = Arc::clone(call.daemon.engine());
+    Ok(tokio::task::spawn_blocking(move || engine.images().images()).await.map_err(panicked)??)
+}
+
 pub(crate) async fn list(call: &Call) -> Reply {
     let filters = Filters::of(&call.query, &["dangling", "reference"])?;
     let dangling = filters.truth("dangling")?;
-    let engine = Arc::clone(call.daemon.engine());
-    let rows = tokio::task::spawn_blocking(move || engine.images().images()).await.map_err(panicked)??;
+    let rows = rows(call).await?;
     let mut images: Vec<Value> = Vec::new();
     for image in &rows {
         let fits = dangling.is_none_or(|dangling| dangling == image.repository.is_none())

@@ -31,6 +31,7 @@ mod system;
 mod tls;
 mod websocket;
 
+pub use containers::casemate;
 pub use fuzz::fuzz_body;
 pub use listener::Listener;
 pub use server::{HostFacts, Limits, Server};

@@ -1,7 +1,6 @@
 //! `/_ping`, `/version`, `/info`, `/events`, `/system/df`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use casemate_engine::daemon::{Event, Status, Subject};
 use hyper::Response;
@@ -11,12 +10,11 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::body::Body;
-use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::reply::{self, Reply};
 use crate::request::Call;
 use crate::server::HostFacts;
-use crate::{API_VERSION, MIN_API_VERSION};
+use crate::{API_VERSION, MIN_API_VERSION, images};
 
 const LOGS: [&str; 3] = ["json-file", "local", "none"];
 
@@ -71,10 +69,7 @@ pub(crate) fn architecture() -> &'static str {
 pub(crate) async fn info(call: &Call) -> Reply {
     let entries = call.daemon.entries();
     let count = |fits: fn(Status) -> bool| entries.iter().filter(|entry| fits(entry.status())).count();
-    let engine = Arc::clone(call.daemon.engine());
-    let images = tokio::task::spawn_blocking(move || engine.images().images()).await;
-    let images =
-        images.map_err(|error| ApiError::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??;
+    let images = images::rows(call).await?;
     let settings = call.daemon.engine().settings();
     let facts = &call.facts;
     let isolation = call.daemon.engine().default_isolation().as_str();
@@ -246,10 +241,7 @@ fn line(event: &Event) -> String {
 }
 
 pub(crate) async fn df(call: &Call) -> Reply {
-    let engine = Arc::clone(call.daemon.engine());
-    let images = tokio::task::spawn_blocking(move || engine.images().images()).await;
-    let images =
-        images.map_err(|error| ApiError::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??;
+    let images = images::rows(call).await?;
     let entries = call.daemon.entries();
     let mut in_use: BTreeMap<String, i64> = BTreeMap::new();
     for entry in &entries {
@@ -259,7 +251,7 @@ pub(crate) async fn df(call: &Call) -> Reply {
     let images: Vec<Value> = images
         .iter()
         .map(|image| {
-            let mut row = crate::images::row(image);
+            let mut row = images::row(image);
             row["Containers"] = json!(in_use.get(&image.id.to_string()).copied().unwrap_or(0));
             row
         })

@@ -95,8 +95,8 @@ fn health(report: &HealthReport) -> Value {
     })
 }
 
-/// What is Casemate's own.
-fn casemate(container: &Container) -> Value {
+/// What is Casemate's own in `inspect`. Reads the kernel's tables.
+pub fn casemate(container: &Container) -> Value {
     let state = &container.state;
     json!({
         "Vm": state.vm.as_ref().map(|vm| json!({

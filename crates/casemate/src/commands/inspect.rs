@@ -85,24 +85,6 @@ fn describe(container: &Container) -> Value {
                 .map_or_else(|_| record.stop_signal.to_string(), |signal| signal.to_string()),
             "StopTimeout": record.stop_timeout_s,
         },
-        "Casemate": {
-            "Vm": state.vm.as_ref().map(|vm| json!({
-                "Accelerator": vm.accelerator,
-                "AcceleratorReason": vm.accelerator_reason,
-                "Cpus": vm.cpus,
-                "Memory": vm.memory,
-                "MemoryOverhead": vm.memory_overhead,
-                "Uid": vm.uid,
-                "KernelRelease": vm.kernel_release,
-                "BootId": vm.boot_id,
-            })),
-            "HostProcesses": container.host_processes().iter().map(|p| json!({
-                "Pid": p.pid, "Uid": p.uid, "Role": p.role.as_str(), "CpuMs": p.cpu_ms,
-                "Rss": p.rss, "Pss": p.pss, "Command": p.command,
-            })).collect::<Vec<Value>>(),
-            "StartTimeline": state.timeline.iter().map(|span| json!({
-                "Name": span.name, "StartUs": span.start_us, "DurationUs": span.duration_us, "Within": span.within,
-            })).collect::<Vec<Value>>(),
-        },
+        "Casemate": casemate_api::casemate(container),
     })
 }
