@@ -88,7 +88,7 @@ both_modes! {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines[0], lines[lines.len() - 1]), ("lo", "up"), "{text}");
         // Services reach each other there.
-        let script = "(echo answer | nc -l -p 4000) & until nc 127.0.0.1 4000 </dev/null 2>/dev/null; do :; done";
+        let script = "nc -l -p 4000 -e echo answer & until nc 127.0.0.1 4000 </dev/null 2>/dev/null; do :; done";
         engine.script(&[], script).ok().prints("answer\n");
         engine.script(&[], "ping -c 1 -W 1 192.0.2.1").exits(1);
     }

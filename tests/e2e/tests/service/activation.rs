@@ -51,11 +51,11 @@ fn handed_over_sockets_are_served_and_stay() {
         }
         // Its own is not made, and those that it was given are not its.
         assert!(!engine.run_dir().join("docker.sock").exists());
-        let run = ["run", "--detach", "--isolation", "process", "--name", "c", "busybox", "sleep", "1000"];
+        let run = ["run", "--detach", "--isolation", "process", "--name", "held", "busybox", "sleep", "1000"];
         Spawned::start(docker(engine, &hosts[0], &run)).wait().ok();
-        let keeper = engine.container("c").host_pid("keeper");
+        let keeper = engine.container("held").host_pid("keeper");
         assert_eq!(listening_descriptors(keeper), 0, "a keeper has the daemon's sockets");
-        Spawned::start(docker(engine, &hosts[1], &["rm", "--force", "c"])).wait().ok();
+        Spawned::start(docker(engine, &hosts[1], &["rm", "--force", "held"])).wait().ok();
         service.stop();
         assert!(path.exists());
 
