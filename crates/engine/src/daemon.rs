@@ -131,19 +131,25 @@ impl Daemon {
     }
 
     /// Says what happened to a container.
-    fn note<const N: usize>(
-        &self,
-        subject: Subject,
-        entry: &Entry,
-        action: impl Into<String>,
-        attributes: [(&str, String); N],
-    ) {
+    fn note<const N: usize>(&self, entry: &Entry, action: impl Into<String>, attributes: [(&str, String); N]) {
         let container = entry.container();
         let mut all: BTreeMap<String, String> = container.record.labels.clone();
         all.insert("image".to_owned(), container.record.image.name.clone());
         all.insert("name".to_owned(), container.name.to_string());
         all.extend(attributes.map(|(name, value)| (name.to_owned(), value)));
-        self.events.emit(subject, action, entry.id.as_str(), all);
+        self.events.emit(Subject::Container, action, entry.id.as_str(), all);
+    }
+}
+
+/// Clears up after a keeper whose connection is gone, and reaps it. Nobody waits
+/// for its last moments: another client may not take its last answer.
+async fn let_go(engine: &Arc<Engine>, id: &ContainerId) {
+    if let Some(mut keeper) = engine.take_keeper(id) {
+        tokio::task::spawn_blocking(move || keeper.wait());
+    }
+    let (engine, of) = (Arc::clone(engine), id.clone());
+    if let Err(error) = blocking(move || engine.reconcile_gone(&of)).await {
+        tracing::warn!(container = %id.short(), error = casemate_model::chain(&error), "not cleared up");
     }
 }
 

@@ -384,7 +384,18 @@ pub enum ExecError {
 
 impl Classify for ExecError {
     fn class(&self) -> ErrorClass {
-        self.classified()
+        match self {
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::NotReady { .. } => ErrorClass::Timeout,
+            Self::NoCommand => ErrorClass::InvalidArgument,
+            Self::Paused { .. }
+            | Self::Restarting { .. }
+            | Self::NotRunning { .. }
+            | Self::Running { .. }
+            | Self::Ended { .. } => ErrorClass::Conflict,
+            Self::Refused(failure) => failure.class,
+            Self::Find(error) => error.class(),
+        }
     }
 }
 

@@ -30,11 +30,13 @@ mod request;
 mod seccomp;
 mod start;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::process::Child;
 use std::sync::{Mutex, PoisonError};
 
 use casemate_image::Store;
-use casemate_model::Isolation;
+use casemate_model::{ContainerId, Isolation};
 use casemate_record::Layout;
 
 pub use config::{Command, ContainerConfig, CreateRequest};
@@ -79,6 +81,8 @@ pub struct Engine {
     images: Store,
     /// A daemon may be told another while it serves.
     isolation: Mutex<Isolation>,
+    /// Keepers that this engine has started and not reaped.
+    keepers: Mutex<HashMap<ContainerId, Child>>,
 }
 
 impl Engine {
@@ -94,7 +98,7 @@ impl Engine {
         directories::prepare(&layout)?;
         let images = Store::open(layout.root()).map_err(OpenError::Images)?;
         let isolation = Mutex::new(settings.isolation);
-        let engine = Self { settings, layout, images, isolation };
+        let engine = Self { settings, layout, images, isolation, keepers: Mutex::default() };
         engine.reconcile()?;
         Ok(engine)
     }

@@ -80,10 +80,8 @@ impl Engine {
     /// closed a moment before its lock is free.
     pub(crate) fn reconcile_gone(&self, id: &ContainerId) -> Result<(), OpenError> {
         let path = self.layout.container(id).keeper_lock();
-        match lock::wait(&path) {
-            Ok(()) => self.reconcile_one(id),
-            Err(source) => Err(OpenError::Lock { path, source }),
-        }
+        lock::wait(&path).map_err(|source| OpenError::Lock { path, source })?;
+        self.reconcile_one(id)
     }
 
     /// The same for one container; nothing to do while its keeper lives.

@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::PoisonError;
 
-use casemate_model::{Bytes, Isolation, TerminalSize};
+use casemate_model::{Bytes, ContainerId, Isolation, TerminalSize};
 use casemate_wire::{CallError, Client, Create, HostPlace, Place, VmPlace};
 
 use crate::container::Container;
@@ -108,8 +109,16 @@ impl Engine {
         if container.record.auto_remove {
             command.arg("--auto-remove");
         }
-        // Not waited for: it outlives this program, and init takes it over.
-        command.spawn().map(drop).map_err(failed)
+        // It outlives this program, and init takes it over; one that ends before
+        // that is to be reaped.
+        let keeper = command.spawn().map_err(failed)?;
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).insert(container.id.clone(), keeper);
+        Ok(())
+    }
+
+    /// The keeper that this engine has started for a container, to be reaped.
+    pub(crate) fn take_keeper(&self, id: &ContainerId) -> Option<Child> {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 
     pub(crate) fn place(&self, container: &Container) -> Result<Place, StartError> {

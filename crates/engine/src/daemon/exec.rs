@@ -5,15 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use casemate_model::{
-    Capabilities, Classify, ContainerId, ErrorClass, ExecId, Failure, Process, ProcessRef, TerminalSize, UserSpec,
+    Capabilities, ContainerId, ErrorClass, ExecId, Failure, Process, ProcessRef, TerminalSize, UserSpec,
 };
 use casemate_wire::Client;
 use rand::RngCore;
 use tokio::sync::watch;
 
+use super::Daemon;
 use super::attach::Streams;
 use super::entry::{Entry, Status};
-use super::{Daemon, Subject};
 use crate::error::ExecError;
 
 /// Ended ones that are kept for those who ask for their exit codes.
@@ -220,9 +220,9 @@ impl Daemon {
         let id = ("execID", exec.id.as_str().to_owned());
         match exec.state() {
             ExecState::Ended { code } => {
-                self.note(Subject::Container, entry, action, [id, ("exitCode", code.to_string())]);
+                self.note(entry, action, [id, ("exitCode", code.to_string())]);
             }
-            _ => self.note(Subject::Container, entry, action, [id]),
+            _ => self.note(entry, action, [id]),
         }
     }
 }
@@ -233,23 +233,6 @@ fn refuse_unless_running(entry: &Entry) -> Result<(), ExecError> {
         Status::Paused => Err(ExecError::Paused { name: entry.name() }),
         Status::Restarting => Err(ExecError::Restarting { id: entry.id.to_string() }),
         _ => Err(ExecError::NotRunning { id: entry.id.to_string() }),
-    }
-}
-
-impl ExecError {
-    pub(crate) fn classified(&self) -> ErrorClass {
-        match self {
-            Self::NotFound { .. } => ErrorClass::NotFound,
-            Self::NotReady { .. } => ErrorClass::Timeout,
-            Self::NoCommand => ErrorClass::InvalidArgument,
-            Self::Paused { .. }
-            | Self::Restarting { .. }
-            | Self::NotRunning { .. }
-            | Self::Running { .. }
-            | Self::Ended { .. } => ErrorClass::Conflict,
-            Self::Refused(failure) => failure.class,
-            Self::Find(error) => error.class(),
-        }
     }
 }
 

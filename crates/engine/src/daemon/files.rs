@@ -8,19 +8,29 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use casemate_model::ContainerId;
 use casemate_wire::Client;
 use tokio::sync::OwnedMutexGuard;
 
 use super::entry::Entry;
-use super::{Daemon, blocking};
+use super::{Daemon, blocking, let_go};
+use crate::Engine;
 use crate::error::StartError;
 
 /// The right to work on a container's files, and whom to ask.
 #[derive(Debug)]
 pub struct FilesAccess {
     client: Client,
-    /// Of a container that rests.
-    resting: Option<OwnedMutexGuard<()>>,
+    /// Of a container that rests: its right to change is held until its keeper
+    /// has gone.
+    resting: Option<Resting>,
+}
+
+#[derive(Debug)]
+struct Resting {
+    engine: Arc<Engine>,
+    id: ContainerId,
+    _changing: OwnedMutexGuard<()>,
 }
 
 impl Deref for FilesAccess {
@@ -41,7 +51,8 @@ impl Drop for FilesAccess {
         tokio::task::spawn_local(async move {
             client.shutdown().await.ok();
             client.lost().await;
-            drop(resting);
+            let Resting { engine, id, _changing } = resting;
+            let_go(&engine, &id).await;
         });
     }
 }
@@ -51,7 +62,7 @@ impl Daemon {
         if let Some(client) = entry.client() {
             return Ok(FilesAccess { client, resting: None });
         }
-        let resting = Arc::clone(&entry.changing).lock_owned().await;
+        let changing = Arc::clone(&entry.changing).lock_owned().await;
         if let Some(client) = entry.client() {
             return Ok(FilesAccess { client, resting: None });
         }
@@ -60,6 +71,7 @@ impl Daemon {
         let (engine, of) = (Arc::clone(&self.engine), container.as_ref().clone());
         let readied = blocking(move || engine.ready(&of, None)).await?;
         let client = self.engine.open_files(&container, readied).await?;
+        let resting = Resting { engine: Arc::clone(&self.engine), id: entry.id.clone(), _changing: changing };
         Ok(FilesAccess { client, resting: Some(resting) })
     }
 }

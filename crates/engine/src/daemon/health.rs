@@ -16,9 +16,9 @@ use casemate_wire::{Client, Stream};
 use jiff::Timestamp;
 use tokio::io::AsyncReadExt;
 
+use super::Daemon;
 use super::attach::Streams;
 use super::entry::{Entry, Status};
-use super::{Daemon, Subject};
 
 /// Results kept, and bytes of output of each, as in Docker.
 const KEPT: usize = 5;
@@ -149,7 +149,7 @@ impl Daemon {
             let probe = self.probe(&entry, &client, command.clone(), timeout).await;
             let retries = check.retries.unwrap_or(DEFAULT_RETRIES);
             if let Some(status) = entry.health.take_in(probe, started.elapsed() < start_period, retries) {
-                self.note(Subject::Container, &entry, format!("health_status: {}", status.as_str()), []);
+                self.note(&entry, format!("health_status: {}", status.as_str()), []);
             }
         }
     }

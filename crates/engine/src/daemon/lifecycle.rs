@@ -9,7 +9,7 @@ use casemate_record::RestartRecord;
 use casemate_record::file::Durability;
 
 use super::entry::{Entry, Phase, Status, resting_status};
-use super::{Daemon, Subject, blocking, to_its_end};
+use super::{Daemon, blocking, to_its_end};
 use crate::CreateRequest;
 use crate::error::{CreateError, EngineError, FindError, RemoveError, RenameError, StartError};
 
@@ -35,7 +35,7 @@ impl Daemon {
                 let entry = Rc::new(Entry::new(container));
                 self.names.borrow_mut().insert(name, Some(entry.id.clone()));
                 self.containers.borrow_mut().insert(entry.id.clone(), Rc::clone(&entry));
-                self.note(Subject::Container, &entry, "create", []);
+                self.note(&entry, "create", []);
                 Ok(entry)
             }
             Err(error) => {
@@ -104,7 +104,7 @@ impl Daemon {
         }
         self.reread(entry).await;
         self.up(entry, client, exited);
-        self.note(Subject::Container, entry, "start", []);
+        self.note(entry, "start", []);
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl Daemon {
             }
         }
         self.until_down(entry).await;
-        self.note(Subject::Container, entry, "stop", []);
+        self.note(entry, "stop", []);
         Ok(())
     }
 
@@ -161,7 +161,7 @@ impl Daemon {
                 failure => EngineError::Refused(failure),
             });
         }
-        self.note(Subject::Container, entry, "kill", [("signal", signal.number().to_string())]);
+        self.note(entry, "kill", [("signal", signal.number().to_string())]);
         if signal == Signal::KILL {
             self.until_down(entry).await;
         }
@@ -184,7 +184,7 @@ impl Daemon {
             }
             this.note_by_user(&entry, false).await;
             this.bring_up(&entry).await?;
-            this.note(Subject::Container, &entry, "restart", []);
+            this.note(&entry, "restart", []);
             Ok(())
         })
         .await
@@ -207,7 +207,7 @@ impl Daemon {
                     names.remove(&old);
                     names.insert(name, Some(entry.id.clone()));
                     drop(names);
-                    this.note(Subject::Container, &entry, "rename", [("oldName", format!("/{old}"))]);
+                    this.note(&entry, "rename", [("oldName", format!("/{old}"))]);
                     Ok(())
                 }
                 Err(error) => {
@@ -294,7 +294,7 @@ impl Daemon {
         }
         self.names.borrow_mut().remove(&entry.container().name);
         self.execs.borrow_mut().retain(|_, exec| exec.container != entry.id);
-        self.note(Subject::Container, entry, "destroy", []);
+        self.note(entry, "destroy", []);
         entry.life.send_modify(|life| life.removed = true);
     }
 

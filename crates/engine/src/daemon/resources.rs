@@ -8,7 +8,7 @@ use casemate_record::LimitsRecord;
 use casemate_wire::Stats;
 
 use super::entry::{Entry, Status};
-use super::{Daemon, RestartPolicy, Subject, blocking, to_its_end};
+use super::{Daemon, RestartPolicy, blocking, to_its_end};
 use crate::error::{PauseError, UpdateError};
 use crate::options::limits_of;
 
@@ -46,7 +46,7 @@ impl Daemon {
             let done = if pause { client.pause().await } else { client.unpause().await };
             done.map_err(|error| PauseError::Refused(error.into()))?;
             entry.set_status(if pause { Status::Paused } else { Status::Running });
-            this.note(Subject::Container, &entry, if pause { "pause" } else { "unpause" }, []);
+            this.note(&entry, if pause { "pause" } else { "unpause" }, []);
             Ok(())
         })
         .await
@@ -78,7 +78,7 @@ impl Daemon {
             let engine = Arc::clone(&this.engine);
             let container = blocking(move || engine.rewrite(container, record)).await.map_err(UpdateError::Record)?;
             entry.set_container(container);
-            this.note(Subject::Container, &entry, "update", []);
+            this.note(&entry, "update", []);
             Ok(())
         })
         .await

@@ -11,7 +11,7 @@ use casemate_wire::Client;
 use tokio::task::JoinHandle;
 
 use super::entry::{Entry, Phase, Status, resting_status};
-use super::{Daemon, Subject, blocking};
+use super::{Daemon, blocking, let_go};
 use crate::container::UNSEEN_EXIT;
 use crate::error::FindError;
 
@@ -85,12 +85,7 @@ impl Daemon {
     /// The keeper has gone: takes in what it left, and tells all who wait.
     pub(super) async fn take_in_end(&self, entry: &Rc<Entry>, exited: Option<Exited>) -> i32 {
         let was_up = matches!(&*entry.phase.borrow(), Phase::Up(_));
-        let (engine, id) = (Arc::clone(&self.engine), entry.id.clone());
-        // Of a keeper that was killed.
-        let cleared = blocking(move || engine.reconcile_gone(&id)).await;
-        if let Err(error) = cleared {
-            tracing::warn!(container = %entry.id.short(), error = casemate_model::chain(&error), "not cleared up");
-        }
+        let_go(&self.engine, &entry.id).await;
         let exists = self.reread(entry).await;
         let container = entry.container();
         let code = match (&exited, container.state.exit_code) {
@@ -101,9 +96,9 @@ impl Daemon {
         entry.phase.replace(Phase::Resting);
         if was_up {
             if container.state.oom_killed || exited.as_ref().is_some_and(|exited| exited.oom_killed) {
-                self.note(Subject::Container, entry, "oom", []);
+                self.note(entry, "oom", []);
             }
-            self.note(Subject::Container, entry, "die", [("exitCode", code.to_string())]);
+            self.note(entry, "die", [("exitCode", code.to_string())]);
         }
         entry.life.send_modify(|life| {
             life.status = resting_status(&container);

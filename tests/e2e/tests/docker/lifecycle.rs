@@ -1,9 +1,29 @@
 //! From `create` to `rm`: what each verb does, prints, and refuses.
 
-use casemate_e2e::both_modes;
+use casemate_e2e::{Docker, PATIENCE, both_modes, eventually, host};
 use serde_json::json;
 
+/// Its keepers are the daemon's children: none that has ended stays one.
+fn no_keeper_stays_dead(docker: &Docker) {
+    eventually("ended keepers are reaped", PATIENCE, || {
+        let stat = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let is_dead = |pid: &u32| stat(pid).rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'));
+        let dead = host::children(docker.daemon_pid()).into_iter().filter(is_dead).count();
+        if dead == 0 { Ok(()) } else { Err(dead) }
+    });
+}
+
 both_modes! {
+    fn ended_keepers_are_reaped(docker: &Docker) {
+        for _ in 0..3 {
+            docker.run(&["--rm", "busybox", "true"]).ok();
+        }
+        docker.run(&["--name", "still", "busybox", "true"]).ok();
+        docker.cli(&["diff", "still"]).ok();
+        docker.cli(&["start", "-a", "still"]).ok();
+        no_keeper_stays_dead(docker);
+    }
+
     fn created_started_stopped_and_removed(docker: &Docker) {
         let id = docker.create(&["--name", "web", "busybox", "sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done"]);
         assert_eq!(docker.state("web")["Status"], json!("created"));
