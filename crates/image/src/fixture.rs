@@ -1,6 +1,8 @@
 //! What the tests are made of: images and archives, well-formed and not.
 
 use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use casemate_model::Digest;
 pub(crate) use casemate_tree::fixture::{
@@ -133,4 +135,30 @@ pub(crate) fn docker_files(images: &[(&SampleImage, &[&str])]) -> Vec<(String, V
     }
     files.push(("manifest.json".to_owned(), serde_json::to_vec(&items).unwrap()));
     files
+}
+
+/// A mounted EROFS image, for this process's eyes only.
+pub(crate) struct MountedErofs(OwnedFd);
+
+impl MountedErofs {
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
+}
+
+/// Mounts the image without a loop device. None, with the reason, if the kernel
+/// does not do that.
+pub(crate) fn mount_erofs(image: &Path) -> Option<MountedErofs> {
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
+        fsopen,
+    };
+    let mounted = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| {
+        fsconfig_set_string(&context, "source", image)?;
+        fsconfig_set_flag(&context, "ro")?;
+        fsconfig_create(&context)?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
+    });
+    let reason = |e| format!("skipped in part: this kernel does not mount an EROFS file without a device: {e}\n");
+    mounted.map(MountedErofs).map_err(|e| std::io::stderr().write_all(reason(e).as_bytes())).ok()
 }

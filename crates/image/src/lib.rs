@@ -13,6 +13,7 @@
 mod archive;
 mod compression;
 mod disk;
+mod erofs;
 #[cfg(test)]
 mod fixture;
 mod fuzz;
@@ -27,6 +28,7 @@ pub use archive::ArchiveError;
 pub use casemate_tree::{TarError, UnpackError};
 pub use compression::Compression;
 pub use disk::DiskError;
+pub use erofs::WriteError;
 pub use fuzz::fuzz_archive;
 pub use image::{ConfigurationError, Image, ImageConfig};
 pub use reference::{ParseReferenceError, Reference};

@@ -62,7 +62,7 @@ pub fn missing_for_process() -> Option<String> {
 
 pub fn missing_for_hyperv() -> Option<String> {
     missing_for_process().or_else(|| {
-        ["qemu-system-x86_64", "mkfs.erofs", "mkfs.ext4"]
+        ["qemu-system-x86_64", "mkfs.ext4"]
             .into_iter()
             .find(|name| program(name).is_none())
             .map(|name| format!("needs {name}"))

@@ -94,7 +94,6 @@ fn checks(settings: &Settings) -> Vec<Check> {
             found: plain(accelerator(settings).map(|d| format!("{}: {}", d.accelerator, d.why))),
         },
         Check { name: "qemu", needed_for: HYPERV, found: found_qemu(settings) },
-        Check { name: "mkfs.erofs", needed_for: HYPERV, found: program("mkfs.erofs", "erofs-utils") },
         Check { name: "mkfs.ext4", needed_for: HYPERV, found: program("mkfs.ext4", "e2fsprogs") },
         Check { name: "guest kernel", needed_for: HYPERV, found: asset(&settings.lib.join("vmlinux")) },
         Check { name: "guest agent", needed_for: HYPERV, found: asset(&settings.lib.join("initrd.img")) },

@@ -1,58 +1,30 @@
-//! EROFS images of layers, for utility VMs: made by `mkfs.erofs` from the same
-//! directory that overlayfs uses on the host, once, when first asked for.
+//! EROFS images of layers, for utility VMs: made from the same directory that
+//! overlayfs uses on the host, once, when first asked for.
 //!
 //! Uncompressed, as a guest without hardware virtualization reads that about
-//! four times as fast as lz4; and the same bytes for the same layer: neither the
-//! time of the build nor a random UUID gets in.
+//! four times as fast as lz4.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use casemate_model::{Classify, Digest, ErrorClass};
 use rustix::fs::{FlockOperation, flock};
 
 use super::Store;
-use crate::disk::{DiskError, class_of, sync_parent};
+use crate::disk::{DiskError, sync_parent};
+use crate::erofs::{self, Holes, WriteError};
 
-/// The block size of EROFS on all machines, and what its length is padded to.
-const BLOCK: u64 = 4096;
-
-/// Where distributions have the program.
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// `-T` would give every file this time (in erofs-utils 1.5 there is no way to
-/// prevent it); SOURCE_DATE_EPOCH gives it to the image as a whole, and to files
-/// only if they are newer. So it is the latest time an unpacked file can have:
-/// 2262, the end of nanoseconds in 64 bits.
-const LATEST_TIME: &str = "9223372036";
-
-/// The image's place, not its content, tells images apart.
-const NO_UUID: &str = "00000000-0000-0000-0000-000000000000";
-
-/// From that much on holes are worth a chunk map; mkfs.erofs writes them out as
-/// zeros otherwise.
-const CHUNK_FROM_HOLES: u64 = 16 << 20;
-/// Holes are found by chunks of this size, in bytes.
-const CHUNK: &str = "65536";
-/// mkfs.erofs 1.5 reads every byte of a hole (some hundred MB/s); a layer with
-/// more of them would keep it busy for hours.
-const MAX_HOLES: u64 = 256 << 30;
+/// From that much on holes are worth a second look at a layer's large files.
+const KEEP_HOLES_FROM: u64 = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ErofsError {
-    #[error("mkfs.erofs is not installed")]
-    NotInstalled,
-    #[error("cannot run mkfs.erofs")]
-    Run(#[source] io::Error),
-    #[error("mkfs.erofs failed for the layer {diff_id} ({status}): {message}")]
-    Failed { diff_id: Digest, status: std::process::ExitStatus, message: String },
     #[error("there is no layer {diff_id}")]
     NoLayer { diff_id: Digest },
-    #[error("the files of the layer {diff_id} have {holes} bytes of holes, too many for an EROFS image")]
-    TooSparse { diff_id: Digest, holes: u64 },
+    #[error("cannot make an EROFS image of the layer {diff_id}")]
+    Write { diff_id: Digest, source: WriteError },
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -60,20 +32,16 @@ pub enum ErofsError {
 impl Classify for ErofsError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::NotInstalled => ErrorClass::Unavailable,
-            Self::Run(source) => class_of(source),
-            Self::Failed { .. } => ErrorClass::Internal,
             Self::NoLayer { .. } => ErrorClass::NotFound,
-            Self::TooSparse { .. } => ErrorClass::ResourceExhausted,
+            Self::Write { source, .. } => source.class(),
             Self::Disk(source) => source.class(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotInstalled => Some("apt-get install erofs-utils".to_owned()),
-            Self::TooSparse { .. } => Some("run it with --isolation process".to_owned()),
-            _ => None,
+            Self::Write { source, .. } => source.hint(),
+            Self::NoLayer { .. } | Self::Disk(_) => None,
         }
     }
 }
@@ -100,8 +68,7 @@ impl Store {
         }
         let staging = self.stage()?;
         let made = staging.path().join("layer.erofs");
-        self.make_erofs(diff_id, &made, staging.path())?;
-        let size = finish(&made)?;
+        let size = self.make_erofs(diff_id, &made)?;
         fs::rename(&made, &path).map_err(|e| DiskError::new("put in place", &path, e))?;
         sync_parent(&path)?;
         Ok(ErofsImage { path, size })
@@ -119,34 +86,19 @@ impl Store {
         Ok(lock)
     }
 
-    fn make_erofs(&self, diff_id: &Digest, to: &Path, scratch: &Path) -> Result<(), ErofsError> {
-        let holes = self.layer_record(diff_id)?.holes;
-        if holes > MAX_HOLES {
-            return Err(ErofsError::TooSparse { diff_id: diff_id.clone(), holes });
-        }
-        let mut command = Command::new(self.mkfs);
-        command.args(["--quiet", "-U", NO_UUID]);
-        if holes >= CHUNK_FROM_HOLES {
-            command.arg(format!("--chunksize={CHUNK}"));
-        }
-        let output = command
-            .arg(to)
-            .arg(self.layer_dir(diff_id))
-            .env_clear()
-            .env("PATH", SEARCH_PATH)
-            .env("SOURCE_DATE_EPOCH", LATEST_TIME)
-            .env("TMPDIR", scratch)
-            .stdin(Stdio::null())
-            .output();
-        let output = match output {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ErofsError::NotInstalled),
-            result => result.map_err(ErofsError::Run)?,
+    fn make_erofs(&self, diff_id: &Digest, to: &Path) -> Result<u64, ErofsError> {
+        let holes = match self.layer_record(diff_id)?.holes {
+            KEEP_HOLES_FROM.. => Holes::Kept,
+            _ => Holes::Filled,
         };
-        if output.status.success() {
-            return Ok(());
-        }
-        let message = last_line(&output.stderr).or_else(|| last_line(&output.stdout)).unwrap_or_default();
-        Err(ErofsError::Failed { diff_id: diff_id.clone(), status: output.status, message })
+        let directory = self.layer_dir(diff_id);
+        let directory = File::open(&directory).map_err(|e| DiskError::new("open", &directory, e))?;
+        let image = File::options().write(true).create_new(true).mode(0o600).open(to);
+        let image = image.map_err(|e| DiskError::new("make", to, e))?;
+        let size = erofs::write(&directory.into(), &image, holes)
+            .map_err(|source| ErofsError::Write { diff_id: diff_id.clone(), source })?;
+        image.sync_all().map_err(|e| DiskError::new("sync", to, e))?;
+        Ok(size)
     }
 }
 
@@ -158,51 +110,12 @@ fn existing(path: &Path) -> Result<Option<ErofsImage>, DiskError> {
     }
 }
 
-/// Pads, closes to other users, and syncs.
-fn finish(path: &Path) -> Result<u64, DiskError> {
-    let finished = || -> io::Result<u64> {
-        let file = File::options().write(true).open(path)?;
-        let size = file.metadata()?.len().next_multiple_of(BLOCK);
-        file.set_len(size)?;
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        file.sync_all()?;
-        Ok(size)
-    };
-    finished().map_err(|e| DiskError::new("finish", path, e))
-}
-
-fn last_line(output: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(output);
-    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
-    use std::io::Write;
-    use std::os::fd::{AsRawFd, OwnedFd};
 
-    use rustix::mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
-        fsopen,
-    };
-    use tar::EntryType;
-
-    use crate::fixture::{
-        Description, Item, SampleImage, archive, describe, directory, docker_files, file, hard_link, not_root, symlink,
-        tar,
-    };
+    use crate::fixture::{Item, SampleImage, archive, directory, docker_files, file, mount_erofs, not_root, tar};
     use crate::store::tests::Home;
-
-    /// False, with a line that says so, if the host cannot run this test.
-    fn can_run() -> bool {
-        let installed = Command::new("mkfs.erofs").arg("--help").output().is_ok();
-        if !installed {
-            let _ = io::stderr().write_all(b"skipped: needs mkfs.erofs (erofs-utils)\n");
-        }
-        installed && !not_root()
-    }
 
     fn load(home: &Home, layer: Vec<u8>) -> Digest {
         let image = SampleImage::new(&[layer], |bytes| bytes.to_vec());
@@ -210,135 +123,60 @@ mod tests {
         image.diff_id(0)
     }
 
-    /// Everything a layer can hold.
-    fn full_layer() -> Vec<u8> {
-        let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        let attributes: &[(&str, &[u8])] =
-            &[("SCHILY.xattr.user.binary", b"\0a\n"), ("mtime", b"1700000000.123456789")];
-        let executable: &[(&str, &[u8])] = &[("SCHILY.xattr.security.capability", &capability)];
-        let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
-        let many: Vec<String> = (0..300).map(|index| format!("many/file-{index:03}")).collect();
-        let mut items = vec![
-            Item { mode: 0o1777, owner: (1, 2), ..directory("./") },
-            Item { mode: 0o2755, owner: (70_000, 3_000_000), pax: attributes, ..directory("dir") },
-            Item { mode: 0o4755, mtime: 1, pax: executable, ..file("dir/large", &content) },
-            Item { mtime: 9_000_000_000, pax: attributes, ..file("dir/small", b"small") },
-            hard_link("dir/same", "dir/large"),
-            symlink("link", "dir/large"),
-            Item { kind: EntryType::Char, device: (1, 3), mode: 0o666, ..file("null", b"") },
-            Item { kind: EntryType::Block, device: (259, 70_000), ..file("disk", b"") },
-            Item { kind: EntryType::Fifo, ..file("pipe", b"") },
-            file("dir/.wh.gone", b""),
-            file("opaque/.wh..wh..opq", b""),
-            directory("many"),
-        ];
-        items.extend(many.iter().map(|path| file(path, path.as_bytes())));
-        tar(&items)
-    }
-
-    /// Mounts the image without a loop device, for this process's eyes only.
-    /// None, with the reason, if the kernel does not do that.
-    fn mount(image: &Path) -> Option<OwnedFd> {
-        let mounted = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC).and_then(|context| {
-            fsconfig_set_string(&context, "source", image)?;
-            fsconfig_set_flag(&context, "ro")?;
-            fsconfig_create(&context)?;
-            fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
-        });
-        let reason = |e| format!("skipped in part: this kernel does not mount an EROFS file without a device: {e}\n");
-        mounted.map_err(|e| io::stderr().write_all(reason(e).as_bytes())).ok()
-    }
-
-    fn extracted(image: &Path, scratch: &Path) -> BTreeMap<String, Description> {
-        let to = scratch.join("extracted");
-        let output = Command::new("fsck.erofs").arg(format!("--extract={}", to.display())).arg(image).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        describe(&to)
-    }
-
-    #[test]
-    fn the_image_holds_what_the_directory_holds() {
-        if !can_run() {
-            return;
-        }
-        let home = Home::new();
-        let layer = load(&home, full_layer());
-        let image = home.store.erofs(&layer).unwrap();
-        let metadata = image.path.metadata().unwrap();
-        assert_eq!((metadata.mode() & 0o7777, metadata.len() % BLOCK, metadata.len()), (0o600, 0, image.size));
-        let expected = describe(&home.store.layer_dir(&layer));
-        assert_eq!(expected["dir/gone"].kind, "device 2 0");
-        if let Some(mounted) = mount(&image.path) {
-            assert_eq!(describe(Path::new(&format!("/proc/self/fd/{}", mounted.as_raw_fd()))), expected);
-        }
-        // What fsck extracts lacks attributes, and in 1.5 links are copies and
-        // sockets and devices come with what mode they come.
-        let scratch = tempfile::tempdir().unwrap();
-        let essence = |tree: &BTreeMap<String, Description>| -> Vec<_> {
-            let essence = |(path, d): (&String, &Description)| (path.clone(), d.kind.clone(), d.content, d.owner);
-            tree.iter().map(essence).collect()
-        };
-        assert_eq!(essence(&extracted(&image.path, scratch.path())), essence(&expected));
+    fn layer() -> Vec<u8> {
+        tar(&[directory("dir"), file("dir/file", b"content"), file("other", &[7; 5000])])
     }
 
     #[test]
     fn images_are_made_once_and_are_reproducible() {
-        if !can_run() {
+        if not_root() {
             return;
         }
         let (one, two) = (Home::new(), Home::new());
-        let layer = load(&one, full_layer());
-        assert_eq!(load(&two, full_layer()), layer);
+        let diff_id = load(&one, layer());
+        assert_eq!(load(&two, layer()), diff_id);
         let images: Vec<ErofsImage> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| one.store.erofs(&layer).unwrap())).collect();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| one.store.erofs(&diff_id).unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(images.iter().all(|image| *image == images[0]));
-        let inode = images[0].path.metadata().unwrap().ino();
-        assert_eq!(one.store.erofs(&layer).unwrap().path.metadata().unwrap().ino(), inode);
-        let other = two.store.erofs(&layer).unwrap();
+        let metadata = images[0].path.metadata().unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.len() % 4096, metadata.len()), (0o600, 0, images[0].size));
+        assert_eq!(one.store.erofs(&diff_id).unwrap().path.metadata().unwrap().ino(), metadata.ino());
+        let other = two.store.erofs(&diff_id).unwrap();
         assert!(fs::read(&other.path).unwrap() == fs::read(&images[0].path).unwrap());
     }
 
     #[test]
-    fn holes_do_not_become_data() {
-        if !can_run() {
+    fn what_a_layer_says_of_its_holes_is_heeded() {
+        if not_root() {
             return;
         }
         let home = Home::new();
-        let mut content = vec![0; 20 << 20];
-        content[1_000_000] = 1;
-        content[20_000_001] = 2;
-        let layer = load(&home, tar(&[file("sparse", &content), file("small", b"x"), directory("d")]));
-        let image = home.store.erofs(&layer).unwrap();
-        assert!(image.size < 2 << 20, "{}", image.size);
-        let expected = describe(&home.store.layer_dir(&layer));
-        if let Some(mounted) = mount(&image.path) {
-            assert_eq!(describe(Path::new(&format!("/proc/self/fd/{}", mounted.as_raw_fd()))), expected);
-        }
         let pax: [(&str, &[u8]); 2] = [("GNU.sparse.size", b"1099511627776"), ("GNU.sparse.map", b"0,1")];
         let huge = load(&home, tar(&[Item { pax: &pax, ..file("huge", b"x") }]));
-        assert!(matches!(home.store.erofs(&huge), Err(ErofsError::TooSparse { .. })));
+        let image = home.store.erofs(&huge).unwrap();
+        // One chunk of 16 MiB, of which one block is on the disk, and the map.
+        assert!(image.size < 18 << 20, "{}", image.size);
+        assert!(image.path.metadata().unwrap().blocks() * 512 < 1 << 20);
+        if let Some(mounted) = mount_erofs(&image.path) {
+            assert_eq!(fs::metadata(mounted.path().join("huge")).unwrap().len(), 1 << 40);
+        }
     }
 
     #[test]
     fn failures_are_told_apart() {
-        if !can_run() {
+        if not_root() {
             return;
         }
-        let mut home = Home::new();
-        let layer = load(&home, tar(&[file("a", b"a")]));
-        home.store.mkfs = "mkfs.erofs-that-is-not-there";
-        let error = home.store.erofs(&layer).unwrap_err();
-        assert_eq!(
-            (error.class(), error.hint().as_deref()),
-            (ErrorClass::Unavailable, Some("apt-get install erofs-utils"))
-        );
-        home.store.mkfs = "false";
-        assert!(matches!(home.store.erofs(&layer), Err(ErofsError::Failed { .. })));
-        home.store.mkfs = "mkfs.erofs";
+        let home = Home::new();
+        let diff_id = load(&home, layer());
         let absent: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
         assert!(matches!(home.store.erofs(&absent), Err(ErofsError::NoLayer { .. })));
-        assert!(home.store.erofs(&layer).is_ok());
+        // Whatever fails, nothing is left where the image will be.
+        fs::rename(home.store.layer_dir(&diff_id), home.store.layer(&diff_id).join("moved")).unwrap();
+        assert!(matches!(home.store.erofs(&diff_id), Err(ErofsError::Disk(_))));
+        fs::rename(home.store.layer(&diff_id).join("moved"), home.store.layer_dir(&diff_id)).unwrap();
+        assert!(home.store.erofs(&diff_id).is_ok());
     }
 }

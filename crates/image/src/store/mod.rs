@@ -59,8 +59,6 @@ use crate::limits::Limits;
 pub struct Store {
     directory: PathBuf,
     limits: Limits,
-    /// What makes EROFS images; looked up in the usual places.
-    mkfs: &'static str,
 }
 
 /// The right to put things in place and to remove them; ends with the value.
@@ -71,7 +69,7 @@ impl Store {
     /// none. What dead processes left is removed.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
         let directory = root.join("images");
-        let store = Self { directory, limits: Limits::default(), mkfs: "mkfs.erofs" };
+        let store = Self { directory, limits: Limits::default() };
         for directory in [store.blobs(), store.layers(), store.staging()] {
             fs::DirBuilder::new()
                 .recursive(true)
