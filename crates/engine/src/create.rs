@@ -1,6 +1,6 @@
 //! From a request to a container on disk.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::time::Duration;
 
@@ -125,11 +125,8 @@ impl Engine {
             Ok(first) => Ok((id, first)),
             Err(error) => {
                 for path in [&paths.dir, &paths.run] {
-                    match fs::remove_dir_all(path) {
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                            tracing::warn!(path = %path.display(), %error, "left behind");
-                        }
-                        _ => {}
+                    if let Err(error) = casemate_tree::remove(path) {
+                        tracing::warn!(path = %path.display(), %error, "left behind");
                     }
                 }
                 Err(error)

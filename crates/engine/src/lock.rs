@@ -25,6 +25,13 @@ pub(crate) fn exclusive(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// The same for an existing directory.
+pub(crate) fn exclusive_dir(path: &Path) -> io::Result<File> {
+    let directory = File::open(path)?;
+    flock(&directory, FlockOperation::LockExclusive)?;
+    Ok(directory)
+}
+
 /// The lock of this file, made if missing, or `None` if someone else has it.
 pub(crate) fn create(path: &Path) -> io::Result<Option<File>> {
     locked(open(path)?)
@@ -37,7 +44,7 @@ pub(crate) fn of_keeper(paths: &ContainerPaths) -> io::Result<Option<File>> {
     create(&paths.keeper_lock())
 }
 
-/// The lock of this existing file, or `None` if someone else has it.
+/// The lock of this existing file or directory, or `None` if someone else has it.
 pub(crate) fn try_exclusive(path: &Path) -> io::Result<Option<File>> {
     locked(File::open(path)?)
 }

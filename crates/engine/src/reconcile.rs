@@ -62,7 +62,10 @@ impl Engine {
         // What was just being made has its configuration now.
         let _containers = self.lock_containers()?;
         for id in leftovers.filter(is_leftover) {
-            if let Err(error) = remove_dir(&self.layout.container(&id).dir) {
+            let dir = self.layout.container(&id).dir;
+            // Somebody may be at it, or done.
+            let Ok(Some(_removing)) = lock::try_exclusive(&dir) else { continue };
+            if let Err(error) = remove_dir(&dir) {
                 tracing::warn!(container = %id.short(), error = casemate_model::chain(&error), "not cleared up");
             }
         }
@@ -135,10 +138,5 @@ impl Engine {
 }
 
 fn remove_dir(path: &Path) -> Result<(), OpenError> {
-    match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(OpenError::Dir { path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
+    casemate_tree::remove(path).map_err(|source| OpenError::Dir { path: path.to_owned(), source })
 }

@@ -8,7 +8,7 @@ use casemate_record::ContainerPaths;
 
 use crate::container::Container;
 use crate::error::{EngineError, RemoveError};
-use crate::{Engine, keeper};
+use crate::{Engine, keeper, lock};
 
 impl Engine {
     /// Removes a container and all it wrote; one that runs or is being started
@@ -60,9 +60,13 @@ impl Engine {
 }
 
 /// The configuration goes first: what has none is a leftover, whoever is killed
-/// half-way.
+/// half-way. The directory's lock keeps others from clearing it up meanwhile.
 fn delete_dir(paths: &ContainerPaths) -> Result<(), RemoveError> {
-    for removed in [fs::remove_file(paths.config()), fs::remove_dir_all(&paths.dir)] {
+    let _removing = match lock::exclusive_dir(&paths.dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        locked => locked.map_err(|source| RemoveError::Delete { path: paths.dir.clone(), source })?,
+    };
+    for removed in [fs::remove_file(paths.config()), casemate_tree::remove(&paths.dir)] {
         match removed {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(RemoveError::Delete { path: paths.dir.clone(), source });

@@ -391,8 +391,7 @@ impl Keeper {
         let lock = self.paths.keeper_lock();
         let entries = fs::read_dir(&self.paths.run).into_iter().flatten().flatten();
         for path in entries.map(|entry| entry.path()).filter(|path| *path != lock) {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            note(&path, removed);
+            note(&path, casemate_tree::remove(&path));
         }
         note(&lock, fs::remove_file(&lock));
         note(&self.paths.run, fs::remove_dir(&self.paths.run));
@@ -415,7 +414,7 @@ impl Keeper {
 }
 
 fn remove_dir(path: &std::path::Path) {
-    note(path, fs::remove_dir_all(path));
+    note(path, casemate_tree::remove(path));
 }
 
 fn note(path: &std::path::Path, removed: io::Result<()>) {

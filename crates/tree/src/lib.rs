@@ -26,6 +26,6 @@ mod xattr;
 pub use compare::{ChangeKind, Layers, MountPoint, list_changes};
 pub use pack::{PackError, pack, pack_below};
 pub use pack_layer::pack_layer;
-pub use remove::remove_tree;
+pub use remove::{remove, remove_tree};
 pub use tarball::{Entry, EntryKind, Mtime, Segment, SparseMap, TarError, TarReader, TarWriter, Xattr};
 pub use unpack::{CopyRules, Limits, UnpackError, Unpacked, unpack_copy, unpack_layer};

@@ -6,14 +6,30 @@
 //! followed.
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, openat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 /// Names read before they are acted on: changing a directory while it is read
 /// may hide entries, so it is read again until it is empty.
 const BATCH: usize = 4096;
+
+/// Removes a file, or a directory with all below it. It is no error if it is gone.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let parent = match openat(CWD, parent, directory_flags().difference(OFlags::NOFOLLOW), Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        parent => parent?,
+    };
+    Ok(remove_tree(parent, name.as_bytes())?)
+}
 
 /// Removes `name` in `parent` with all below it. It is no error if it is gone.
 pub fn remove_tree(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
@@ -93,12 +109,11 @@ fn directory_flags() -> OFlags {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{CWD, mkdirat};
+    use rustix::fs::mkdirat;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
 
     fn remove(path: &Path) {
-        remove_tree(CWD, path.as_os_str().as_encoded_bytes()).unwrap();
+        super::remove(path).unwrap();
         assert!(path.symlink_metadata().is_err());
     }
 

@@ -70,8 +70,8 @@ fn crates_use_only_what_they_may() {
         ("image", &["model", "tree"]),
         ("record", &["model"]),
         ("supervisor", &["launch", "model", "tree", "wire"]),
-        ("keeper", &["launch", "model", "record", "supervisor", "vm", "wire"]),
-        ("engine", &["image", "launch", "model", "record", "seccomp", "wire"]),
+        ("keeper", &["launch", "model", "record", "supervisor", "tree", "vm", "wire"]),
+        ("engine", &["image", "launch", "model", "record", "seccomp", "tree", "wire"]),
         ("api", &["engine", "image", "model", "record", "wire"]),
         ("agent", &["launch", "model", "supervisor", "wire"]),
     ]);

@@ -6,14 +6,11 @@
 //! while the store's lock is held, so whoever holds that lock and can lock a
 //! staging directory has found one without an owner.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use casemate_model::Digest;
-use casemate_tree::remove_tree;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -164,8 +161,5 @@ impl Store {
 
 /// Removes a file or a whole tree; it is no error if there is none.
 pub(super) fn remove_path(path: &Path) -> Result<(), DiskError> {
-    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    let directory = File::open(parent).map_err(|e| DiskError::new("open", parent, e))?;
-    remove_tree(&directory, name).map_err(|e| DiskError::new("remove", path, e))
+    casemate_tree::remove(path).map_err(|e| DiskError::new("remove", path, e))
 }

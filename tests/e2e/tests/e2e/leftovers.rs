@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use casemate_e2e::process::{ended_within, pid};
-use casemate_e2e::{Engine, PATIENCE, both_modes, eventually, host};
+use casemate_e2e::{Engine, PATIENCE, Spawned, both_modes, eventually, host};
 use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
@@ -70,6 +70,24 @@ both_modes! {
         engine.cli(&["ps"]).ok();
         assert!(!dir.exists());
         engine.container("runs").exec(&["echo", "alive"]).ok().prints("alive\n");
+    }
+
+    /// However deep the directories are that a container made.
+    fn a_deep_tree_goes(engine: &Engine) {
+        let script = "i=0; while [ $i -lt 1900 ]; do mkdir d && cd d || exit 1; i=$((i + 1)); done; echo made";
+        engine.run(&["--name", "deep", "busybox", "sh", "-c", script]).ok().prints("made\n");
+        // With as few descriptors as a shell usually gives.
+        let limited = |args: &[&str]| {
+            let command = engine.command(args);
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", "ulimit -n 1024; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+            shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            Spawned::start(shell).wait()
+        };
+        limited(&["rm", "deep"]).ok().prints("deep\n");
+        let args = ["run", "--isolation", engine.isolation.as_str(), "--rm", "busybox", "sh", "-c", script];
+        limited(&args).ok().prints("made\n");
+        engine.leaks().check();
     }
 
     /// A record that cannot be read takes out its container, and nothing else.
