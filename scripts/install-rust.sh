@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes sure that there is a cargo new enough for this workspace (see rust-version in Cargo.toml). One that is on the
-# PATH is left alone; otherwise Debian's is installed: rustc of Debian 13, rustc-web of Debian 12.
+# PATH is left alone; otherwise Debian's is installed: rustc where it is new enough, or else rustc-web, which Debian 12 and
+# 13 have for browsers.
 set -eu
 needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
