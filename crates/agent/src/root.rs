@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, open, sync};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_move, mount_remount};
-use rustix::process::{chdir, chroot};
+use rustix::process::{Resource, Rlimit, chdir, chroot, setrlimit};
 use rustix::system::{RebootCommand, reboot as reboot_kernel};
 
 /// What is mounted: kind, where, flags, options.
@@ -30,6 +30,8 @@ pub(crate) enum RootError {
     Open { path: &'static str, source: Errno },
     #[error("cannot leave the initramfs")]
     Leave(#[source] Errno),
+    #[error("cannot raise the limit of open files")]
+    OpenFiles(#[source] Errno),
     #[error("cannot write {path}")]
     Setting { path: &'static str, source: io::Error },
 }
@@ -76,6 +78,10 @@ pub(crate) fn set_up() -> Result<(), RootError> {
     // What the kernel keeps free for itself by default is a tenth of a small
     // machine's memory; the machine's size is reckoned with this.
     write("/proc/sys/vm/min_free_kbytes", "4096")?;
+    // What systemd gives its services, and so Docker its containers; the
+    // kernel's own is too little for many servers.
+    let files = Rlimit { current: Some(1024), maximum: Some(524_288) };
+    setrlimit(Resource::Nofile, files).map_err(RootError::OpenFiles)?;
     // If memory runs out, a process of the container goes, not its init's parent.
     write("/proc/self/oom_score_adj", "-1000")
 }

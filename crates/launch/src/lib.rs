@@ -19,6 +19,7 @@
 //! filter and a device filter that the other did without.
 
 mod cage;
+mod capability;
 mod cgroup;
 mod child;
 mod command;
@@ -34,6 +35,7 @@ mod streams;
 mod sys;
 
 pub use cage::{Cage, ChildFds, destroy_leftovers};
+pub use capability::available_capabilities;
 pub use cgroup::{
     Cgroup, CgroupError, CgroupStats, CgroupVersion, CpuUse, DiskUse, MemoryUse, cgroup_version, limit_support, pids_in,
 };

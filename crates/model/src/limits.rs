@@ -79,6 +79,27 @@ pub struct LimitSupport {
 }
 
 impl LimitSupport {
+    /// The same for a container in a utility VM: the guest's kernel, which is
+    /// ours (one tree of control groups), holds it to what its processes use,
+    /// the host's to what the VM takes from others.
+    pub fn in_utility_vm(host: &Self) -> Self {
+        let Self { cpu_shares, cpuset, blkio_weight, cpus, mems, .. } = host.clone();
+        Self {
+            memory: true,
+            memory_swap: true,
+            memory_reservation: true,
+            memory_swappiness: false,
+            oom_kill_disable: false,
+            cpu_quota: true,
+            cpu_shares,
+            cpuset,
+            pids: true,
+            blkio_weight,
+            cpus,
+            mems,
+        }
+    }
+
     /// Takes out of `limits` what the kernel cannot hold a container to, and
     /// says so in Docker's words (moby `verifyPlatformContainerResources`).
     pub fn discard_unsupported(&self, limits: &mut Limits) -> Vec<&'static str> {
@@ -188,6 +209,12 @@ mod tests {
         assert_eq!(limits, all());
         let mut unbounded = Limits { oom_kill_disable: true, ..Limits::default() };
         assert!(everything.discard_unsupported(&mut unbounded)[0].starts_with("OOM killer is disabled"));
+
+        let mut limits = all();
+        let warnings = LimitSupport::in_utility_vm(&LimitSupport::default()).discard_unsupported(&mut limits);
+        assert_eq!(warnings.len(), 5, "{warnings:#?}");
+        assert_eq!(limits.memory_swap, all().memory_swap);
+        assert!(LimitSupport::in_utility_vm(&everything).cpuset);
 
         let without_swap = LimitSupport { memory_swap: false, ..everything };
         let mut limits = Limits { memory: Some(Bytes::mib(64)), ..Limits::default() };

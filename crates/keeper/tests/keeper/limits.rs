@@ -34,6 +34,13 @@ async fn they_hold_and_change(bed: Rc<Bed>) {
     let pids = group_file("pids/pids.max", "pids.max");
     assert_eq!(running.exec(&pids).await.unwrap().1, "50\n");
 
+    if bed.isolation == Isolation::Hyperv {
+        // As `LimitSupport::in_utility_vm` has it.
+        let files = "cd /sys/fs/cgroup && cat memory.swap.max memory.low cpu.weight && ls cpuset.cpus 2>/dev/null";
+        let files = running.exec(&process(&["sh", "-c", files])).await.unwrap().1;
+        assert_eq!(files, format!("{}\n0\n100\n", 64 << 20), "the processor's shares are the host's to give");
+    }
+
     let smaller = Limits { memory: Some(Bytes::mib(48)), pids: Some(20), ..container.limits.clone() };
     running.client.update(&smaller).await.unwrap();
     assert_eq!(running.exec(&memory).await.unwrap().1, format!("{}\n", 48 << 20));

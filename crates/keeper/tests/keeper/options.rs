@@ -9,7 +9,7 @@ use casemate_model::{
 
 use crate::bed::{Bed, both_modes};
 
-both_modes![what_it_asks_for_it_gets, an_init_of_the_engines, privileged, what_a_vm_cannot_share];
+both_modes![devices_by_rule, what_it_asks_for_it_gets, an_init_of_the_engines, privileged, what_a_vm_cannot_share];
 
 async fn what_it_asks_for_it_gets(bed: Rc<Bed>) {
     let script = "\
@@ -86,6 +86,22 @@ async fn privileged(bed: Rc<Bed>) {
             assert_eq!(virtio_disk, has("vdb"), "{output}");
         }
     }
+}
+
+/// The kernel it stands on decides, by the container's own rules.
+async fn devices_by_rule(bed: Rc<Bed>) {
+    let script = "mknod /mine c 1 11; (: > /mine) 2>&1 && echo opened; ulimit -Hn";
+    let refused = bed.run(&bed.container(script)).await.unwrap().0;
+    assert!(refused.contains("/mine: Operation not permitted"), "{refused}");
+    let files: u32 = refused.lines().last().unwrap().parse().unwrap();
+    assert!(bed.isolation == Isolation::Process || files == 524_288, "{files}");
+    for rule in ["c 1:* w", "a *:* rwm"] {
+        let container = Container { device_rules: vec![rule.parse().unwrap()], ..bed.container(script) };
+        let allowed = bed.run(&container).await.unwrap().0;
+        assert!(allowed.starts_with("opened\n"), "{rule}: {allowed}");
+    }
+    let elsewhere = Container { device_rules: vec!["b 1:* rwm".parse().unwrap()], ..bed.container(script) };
+    assert!(bed.run(&elsewhere).await.unwrap().0.contains("Operation not permitted"));
 }
 
 async fn what_a_vm_cannot_share(bed: Rc<Bed>) {

@@ -221,6 +221,7 @@ fn capabilities_that_this_host_has_not() {
         c.init.seccomp = None;
     });
     let all = Capabilities::ALL.bits() & own_capabilities();
+    assert_eq!(casemate_launch::available_capabilities().unwrap().bits(), all);
     assert_eq!(output.unwrap().ok().split_whitespace().last(), Some(format!("{all:016x}").as_str()));
 }
 
