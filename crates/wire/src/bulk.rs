@@ -13,12 +13,11 @@ use std::task::{Context, Poll, ready};
 use casemate_model::Failure;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::client::CallError;
+use crate::client::{CallError, refused};
 use crate::connection::Stream;
 use crate::files::Unpacking;
 use crate::frame::{self, FrameError};
 use crate::message::Response;
-use crate::report::verdict;
 
 /// What is sent as one piece, at most.
 const PIECE: usize = 64 << 10;
@@ -124,6 +123,13 @@ impl Download {
 
 async fn read_verdict(mut stream: Stream) -> Result<(), CallError> {
     verdict(frame::read(&mut stream).await.map_err(CallError::Frame)?)
+}
+
+fn verdict(response: Response) -> Result<(), CallError> {
+    match refused(response)? {
+        Response::Done => Ok(()),
+        _ => Err(CallError::Unexpected),
+    }
 }
 
 /// Bytes to the answerer. Only [`Upload::finish`] makes them complete.

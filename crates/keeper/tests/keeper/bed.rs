@@ -48,6 +48,12 @@ pub(crate) struct Running {
     read: String,
     /// Asked at once: a keeper goes with its container.
     exited: tokio::task::JoinHandle<Result<Exited, CallError>>,
+    pub(crate) process: Child,
+}
+
+/// A container that does not run, and its keeper's process.
+pub(crate) struct Visited {
+    pub(crate) client: Client,
     process: Child,
 }
 
@@ -191,8 +197,8 @@ impl Bed {
         }
     }
 
-    /// Spawns a keeper as the engine does, and has it prepare the container.
-    pub(crate) async fn create(&self, container: &Container) -> Result<(Client, Child), Failure> {
+    /// Spawns a keeper as the engine does.
+    async fn keeper(&self) -> (Client, Child) {
         let paths = self.paths();
         for dir in [&paths.dir, &paths.run] {
             fs::create_dir_all(dir).unwrap();
@@ -219,9 +225,35 @@ impl Bed {
             .stdin(OwnedFd::from(listener))
             .stdout(lock)
             .stderr(Stdio::null());
-        let mut process = command.spawn().unwrap();
+        let process = command.spawn().unwrap();
         drop(command);
         let client = Client::connect(tokio::net::UnixStream::from_std(stream).unwrap()).await.unwrap();
+        (client, process)
+    }
+
+    /// A keeper that has the container prepared for work on its files.
+    pub(crate) async fn open_files(&self, container: &Container) -> Result<Visited, Failure> {
+        let (client, mut process) = self.keeper().await;
+        match client.open_files(&Create { container: container.clone(), place: self.place() }).await {
+            Ok(()) => Ok(Visited { client, process }),
+            Err(error) => {
+                drop(client);
+                process.wait().unwrap();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Another connection to the container's keeper.
+    pub(crate) async fn connect(&self) -> Client {
+        let run = File::open(self.paths().run).unwrap();
+        let socket = format!("/proc/self/fd/{}/keeper.sock", run.as_raw_fd());
+        Client::connect(tokio::net::UnixStream::connect(socket).await.unwrap()).await.unwrap()
+    }
+
+    /// A keeper that has the container prepared.
+    pub(crate) async fn create(&self, container: &Container) -> Result<(Client, Child), Failure> {
+        let (client, mut process) = self.keeper().await;
         match client.create(&Create { container: container.clone(), place: self.place() }).await {
             Ok(()) => Ok((client, process)),
             Err(error) => {
@@ -281,6 +313,23 @@ impl Bed {
             let found = command.contains(&mine) || command.contains(self.name.as_str());
             assert!(!found, "{} is left: {command}", process.path().display());
         }
+    }
+}
+
+impl Visited {
+    /// Lets go of the container, and waits for its keeper's end.
+    pub(crate) async fn leave(self) {
+        let Self { client, mut process } = self;
+        // The connection is closed by its own task.
+        drop(client);
+        let ended = tokio::task::spawn_blocking(move || process.wait());
+        assert!(ended.await.unwrap().unwrap().success());
+    }
+
+    /// The same by a request, whose answer may be the connection's end.
+    pub(crate) async fn shut_down(self) {
+        let _ = self.client.shutdown().await;
+        self.leave().await;
     }
 }
 

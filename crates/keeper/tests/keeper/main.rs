@@ -6,6 +6,7 @@
 //! root, and for hyperv isolation QEMU.
 
 mod bed;
+mod files;
 mod limits;
 mod options;
 mod pause;
