@@ -19,7 +19,7 @@ use casemate_model::{
     NanoCpus, OutputStream, Process, ProcessRef, Rlimit, RlimitKind, Seccomp, Signal, Sysctl, TerminalSize, Tmpfs,
 };
 use casemate_wire::connection::{MAX_WINDOWS, WINDOW};
-use casemate_wire::{CallError, Client, Create, Extent, GuestPlace, Place, serve};
+use casemate_wire::{CallError, Client, CopyIn, Create, Extent, FileStream, GuestPlace, Place, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
@@ -113,6 +113,21 @@ async fn play_one(client: Client, call: Call, input: usize) -> Result<(), CallEr
             let mut buffer = vec![0; 8 << 10];
             while output.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
         }
+        Call::CopyOut(path) => {
+            let (_, mut archive) = client.copy_out(&path).await?;
+            // An error is the other side's doing.
+            let _ = tokio::io::copy(&mut archive, &mut tokio::io::sink()).await;
+        }
+        Call::StreamFiles(FileStream::Changes) => drop(client.changes().await?),
+        Call::StreamFiles(what) => {
+            let mut archive = client.stream_files(what).await?;
+            let _ = tokio::io::copy(&mut archive, &mut tokio::io::sink()).await;
+        }
+        Call::CopyIn(copy) => {
+            let mut archive = client.copy_in(&copy).await?;
+            let _ = archive.write_all(&vec![b'x'; input]).await;
+            archive.finish().await?;
+        }
         call => ask(&client, &call).await?,
     }
     Ok(())
@@ -127,6 +142,12 @@ pub fn calls() -> Vec<Call> {
         Call::Output(ProcessRef::Init, OutputStream::Stdout),
         Call::Output(exec.clone(), OutputStream::Stderr),
         Call::Stdin(ProcessRef::Init),
+        Call::CopyOut("/etc/hosts".into()),
+        Call::CopyIn(copy_in()),
+        Call::StreamFiles(FileStream::Changes),
+        Call::StreamFiles(FileStream::Layer),
+        Call::OpenFiles(Box::new(create())),
+        Call::StatPath("/etc/hosts".into()),
         Call::Exec(Box::new(process())),
         Call::Wait(exec.clone()),
         Call::Wait(ProcessRef::Init),
@@ -141,6 +162,10 @@ pub fn calls() -> Vec<Call> {
         Call::Stop(Signal::TERM, Some(10_000)),
         Call::Shutdown,
     ]
+}
+
+pub fn copy_in() -> CopyIn {
+    CopyIn { path: "/tmp".into(), no_overwrite_dir_non_dir: true, copy_uid_gid: false }
 }
 
 pub fn process() -> Process {

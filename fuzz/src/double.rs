@@ -2,6 +2,7 @@
 //! it was told to.
 
 use std::cell::RefCell;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -12,6 +13,7 @@ use casemate_wire::{
     BlkioStats, ContainerProcess, CopyIn, CpuStats, Create, ExecStarted, FileStream, Files, GuestFacts, MemoryStats,
     PathStat, PidsStats, Service, Span, Started, Stats, Unpacking, VmCost,
 };
+use tokio::io::{AsyncReadExt, AsyncWrite, Repeat, Take};
 
 /// A request, as its service sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,11 @@ pub enum Call {
     Shutdown,
     Stdin(ProcessRef),
     Output(ProcessRef, OutputStream),
+    OpenFiles(Box<Create>),
+    StatPath(String),
+    CopyOut(String),
+    CopyIn(CopyIn),
+    StreamFiles(FileStream),
 }
 
 /// What a [`Double`] answers.
@@ -46,8 +53,8 @@ pub struct Answers {
     pub processes: Vec<ContainerProcess>,
     pub stats: Stats,
     pub facts: GuestFacts,
-    pub stat: Option<PathStat>,
-    /// Bytes of output of any process.
+    pub stat: PathStat,
+    /// Bytes of output of any process, and of any archive.
     pub output: u64,
 }
 
@@ -93,7 +100,13 @@ impl Default for Answers {
                 memory_total: Bytes::mib(128),
                 cpus: 1,
             },
-            stat: None,
+            stat: PathStat {
+                name: "link".into(),
+                size: 5,
+                mode: 0o120_777,
+                mtime: (1_700_000_000, 123_456_789),
+                link_target: "/etc/hosts".into(),
+            },
             output: 60,
         }
     }
@@ -122,11 +135,6 @@ impl Double {
         }
     }
 
-    fn stat(&self) -> Result<PathStat, Failure> {
-        let missing = || Failure::new(casemate_model::ErrorClass::NotFound, "there is no such file");
-        self.answers.refusal.clone().map_or_else(|| self.answers.stat.clone().ok_or_else(missing), Err)
-    }
-
     async fn ended<T>(&self, answer: impl FnOnce(Exited) -> T) -> Result<T, Failure> {
         match &self.answers.exited {
             Some(exited) => Ok(answer(exited.clone())),
@@ -135,58 +143,65 @@ impl Double {
     }
 }
 
-/// Takes a copy and says nothing of it.
+/// Takes an archive, as much as `left` says.
 #[derive(Debug)]
-pub struct Unpacked(tokio::io::Sink);
+pub struct Bin {
+    left: u64,
+}
 
-impl tokio::io::AsyncWrite for Unpacked {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+impl AsyncWrite for Bin {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.len() as u64 > self.left {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.left -= bytes.len() as u64;
+        Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
 
-impl Unpacking for Unpacked {
+impl Unpacking for Bin {
     async fn finish(self) -> Result<(), Failure> {
         Ok(())
     }
 }
 
 impl Files for Double {
-    type Archive = tokio::io::Empty;
-    type Unpacking = Unpacked;
+    type Archive = Take<Repeat>;
+    type Unpacking = Bin;
 
     async fn open_files(&self, create: Create) -> Result<(), Failure> {
-        self.answer(Call::Create(Box::new(create)), ())
+        self.answer(Call::OpenFiles(Box::new(create)), ())
     }
 
-    async fn stat_path(&self, _: String) -> Result<PathStat, Failure> {
-        self.stat()
+    async fn stat_path(&self, path: String) -> Result<PathStat, Failure> {
+        self.answer(Call::StatPath(path), self.answers.stat.clone())
     }
 
-    async fn copy_out(&self, _: String) -> Result<(PathStat, tokio::io::Empty), Failure> {
-        Ok((self.stat()?, tokio::io::empty()))
+    async fn copy_out(&self, path: String) -> Result<(PathStat, Self::Archive), Failure> {
+        let archive = tokio::io::repeat(b'y').take(self.answers.output);
+        self.answer(Call::CopyOut(path), (self.answers.stat.clone(), archive))
     }
 
-    async fn copy_in(&self, _: CopyIn) -> Result<Unpacked, Failure> {
-        Ok(Unpacked(tokio::io::sink()))
+    async fn copy_in(&self, copy: CopyIn) -> Result<Bin, Failure> {
+        self.answer(Call::CopyIn(copy), Bin { left: self.answers.output })
     }
 
-    async fn stream_files(&self, _: FileStream) -> Result<tokio::io::Empty, Failure> {
-        Ok(tokio::io::empty())
+    async fn stream_files(&self, what: FileStream) -> Result<Self::Archive, Failure> {
+        self.answer(Call::StreamFiles(what), tokio::io::repeat(b'y').take(self.answers.output))
     }
 }
 
 impl Service for Double {
     type Stdin = tokio::io::Sink;
-    type Output = tokio::io::Take<tokio::io::Repeat>;
+    type Output = Take<Repeat>;
 
     async fn create(&self, create: Create) -> Result<(), Failure> {
         self.answer(Call::Create(Box::new(create)), ())
@@ -251,7 +266,6 @@ impl Service for Double {
     }
 
     async fn output(&self, process: ProcessRef, stream: OutputStream) -> Result<Self::Output, Failure> {
-        use tokio::io::AsyncReadExt;
         self.answer(Call::Output(process, stream), tokio::io::repeat(b'y').take(self.answers.output))
     }
 }

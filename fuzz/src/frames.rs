@@ -18,7 +18,7 @@ use casemate_model::{Capabilities, Failure, Process, ProcessRef, Signal};
 use casemate_wire::connection::multiplex;
 use casemate_wire::frame::{self, FrameError, MAX_MESSAGE};
 use casemate_wire::message::{Request, Response};
-use casemate_wire::{CallError, Client, Create, Place, Room, Side, hello, serve};
+use casemate_wire::{CallError, Client, CopyIn, Create, Place, Room, Side, hello, serve};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncWriteExt, DuplexStream};
@@ -131,7 +131,7 @@ async fn check_request(bytes: &[u8], request: &Request) {
 
 fn keeps_its_promises(call: &Call) {
     match call {
-        Call::Create(create) => {
+        Call::Create(create) | Call::OpenFiles(create) => {
             let Create { container, place } = &**create;
             process_keeps_its_promises(&container.init);
             assert_eq!(container.id.as_str().len(), 64);
@@ -148,6 +148,9 @@ fn keeps_its_promises(call: &Call) {
             }
         }
         Call::Exec(process) => process_keeps_its_promises(process),
+        Call::StatPath(path) | Call::CopyOut(path) | Call::CopyIn(CopyIn { path, .. }) => {
+            assert!(!path.contains('\0'));
+        }
         Call::Signal(_, signal) | Call::Stop(signal, _) => assert!((1..=64).contains(&signal.number())),
         _ => {}
     }
@@ -183,6 +186,11 @@ pub async fn ask(client: &Client, call: &Call) -> Result<(), CallError> {
         Call::Shutdown => client.shutdown().await,
         Call::Stdin(process) => client.stdin(process).await.map(drop),
         Call::Output(process, stream) => client.output(process, *stream).await.map(drop),
+        Call::OpenFiles(create) => client.open_files(create).await,
+        Call::StatPath(path) => client.stat_path(path).await.map(drop),
+        Call::CopyOut(path) => client.copy_out(path).await.map(drop),
+        Call::CopyIn(copy) => client.copy_in(copy).await.map(drop),
+        Call::StreamFiles(what) => client.stream_files(*what).await.map(drop),
     }
 }
 
@@ -217,7 +225,7 @@ async fn understood(client: &Client, response: &Response) -> Result<Answers, Cal
         Response::Processes(_) => answers.processes = client.processes().await?,
         Response::Stats { .. } => answers.stats = client.stats().await?,
         Response::Facts { .. } => answers.facts = client.facts().await?,
-        Response::PathStat { .. } => answers.stat = Some(client.stat_path("/").await?),
+        Response::PathStat { .. } => answers.stat = client.stat_path("/link").await?,
     }
     Ok(answers)
 }
@@ -250,6 +258,7 @@ async fn check_response(bytes: &[u8], response: Response) {
 
 /// All the text that the other side chose.
 fn words(answers: &Answers) -> Vec<&str> {
+    // The name of a file is what it is: it is asked for again.
     let Answers { refusal, started, exec: _, exited, processes, stats, facts, stat: _, output: _ } = answers;
     let mut words = vec![facts.kernel_release.as_str(), &facts.boot_id];
     if let Some(Failure { class: _, message, hint }) = refusal {

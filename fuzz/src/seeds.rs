@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use casemate_model::{Bytes, ProcessRef};
-use casemate_wire::message::{ExitStatus, OutputStream, Request, Response};
+use casemate_wire::message::{ExitStatus, FilesRequest, OutputStream, Request, Response};
 use casemate_wire::{Create, HostPlace, Place, VmPlace};
 use serde::Serialize;
 
-use crate::connection::{container, create, process};
+use crate::connection::{container, copy_in, create, process};
 use crate::double::Answers;
 use crate::frames::framed;
 
@@ -84,12 +84,19 @@ pub fn requests() -> Vec<Request> {
         Request::Shutdown,
         Request::Stdin { process: exec.clone() },
         Request::Output { process: exec, stream: OutputStream::Stderr },
+        Request::OpenFiles(Box::new((&create()).into())),
+        Request::Files(FilesRequest::StatPath { path: "/etc/hosts".into() }),
+        Request::Files(FilesRequest::CopyOut { path: "/etc".into() }),
+        Request::Files((&copy_in()).into()),
+        Request::Files(FilesRequest::Changes),
+        Request::Files(FilesRequest::Export),
+        Request::Files(FilesRequest::Layer),
     ];
     creates.into_iter().chain(others).collect()
 }
 
 pub fn responses() -> Vec<Response> {
-    let Answers { started, exec, exited, processes, stats, facts, .. } = Answers::default();
+    let Answers { started, exec, exited, processes, stats, facts, stat, .. } = Answers::default();
     vec![
         Response::Done,
         started.into(),
@@ -99,6 +106,7 @@ pub fn responses() -> Vec<Response> {
         Response::Processes(processes.into_iter().map(Into::into).collect()),
         stats.into(),
         facts.into(),
+        stat.into(),
         Response::Failed { class: "not-found".into(), message: "no such process".into(), hint: Some("look".into()) },
     ]
 }
