@@ -5,8 +5,8 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat, fstat, getxattr,
-    listxattr, open, openat, readlinkat, setxattr, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmod, chownat, fchmod, fstat,
+    getxattr, listxattr, open, openat, readlinkat, setxattr, utimensat,
 };
 use rustix::io::Errno;
 
@@ -16,12 +16,16 @@ use crate::tarball::Mtime;
 const LARGEST_XATTR: usize = 64 << 10;
 
 #[derive(Debug)]
-pub(crate) struct Node(OwnedFd);
+pub(crate) struct Node {
+    fd: OwnedFd,
+    /// It was made here, and is open.
+    open: bool,
+}
 
 impl Node {
     /// What is there under that name, a link itself and not what it leads to.
     pub(crate) fn open(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Self, Errno> {
-        openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map(Self)
+        openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map(Self::from)
     }
 
     /// The same, which was just made and should be of this kind still.
@@ -30,21 +34,27 @@ impl Node {
         if kind_of(&node.stat()?) == kind { Ok(node) } else { Err(Errno::STALE) }
     }
 
+    /// A file that was just made.
+    pub(crate) fn of_file(file: File) -> Self {
+        Self { fd: file.into(), open: true }
+    }
+
     pub(crate) fn stat(&self) -> Result<Stat, Errno> {
-        fstat(&self.0)
+        fstat(&self.fd)
     }
 
     pub(crate) fn set_owner(&self, uid: u32, gid: u32) -> Result<(), Errno> {
-        chownat(&self.0, c"", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
+        chownat(&self.fd, c"", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
     }
 
     /// Not for symbolic links, which have none of their own.
     pub(crate) fn set_mode(&self, mode: u32) -> Result<(), Errno> {
-        chmod(self.path(), Mode::from_raw_mode(mode))
+        let mode = Mode::from_raw_mode(mode);
+        if self.open { fchmod(&self.fd, mode) } else { chmod(self.path(), mode) }
     }
 
     pub(crate) fn set_mtime(&self, mtime: Mtime) -> Result<(), Errno> {
-        utimensat(&self.0, c"", &timestamps(mtime), AtFlags::EMPTY_PATH)
+        utimensat(&self.fd, c"", &timestamps(mtime), AtFlags::EMPTY_PATH)
     }
 
     /// Not for symbolic links: the kernel would have `security.` and `trusted.`
@@ -79,7 +89,7 @@ impl Node {
 
     /// Where a symbolic link leads.
     pub(crate) fn link_target(&self) -> Result<Vec<u8>, Errno> {
-        Ok(readlinkat(&self.0, c"", Vec::new())?.into_bytes())
+        Ok(readlinkat(&self.fd, c"", Vec::new())?.into_bytes())
     }
 
     /// For regular files only: to open anything else is to do something to it.
@@ -91,19 +101,19 @@ impl Node {
     /// For what has no call that takes such a descriptor: the way leads through
     /// its entry in /proc to the file itself.
     fn path(&self) -> String {
-        format!("/proc/self/fd/{}", self.0.as_raw_fd())
+        format!("/proc/self/fd/{}", self.fd.as_raw_fd())
     }
 }
 
 impl From<OwnedFd> for Node {
     fn from(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self { fd, open: false }
     }
 }
 
 impl AsFd for Node {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 

@@ -269,7 +269,7 @@ impl<'a> Unpacker<'a> {
         let file = File::from(file);
         let written = write_content(&file, entry, tar, &mut self.buffer)?;
         self.result.holes = self.result.holes.saturating_add(entry.size - written);
-        self.describe(&Node::from(OwnedFd::from(file)), path, entry)
+        self.describe(&Node::of_file(file), path, entry)
     }
 
     fn make_node(
