@@ -1,19 +1,17 @@
 //! `/images`.
 
-use std::io::{self, Read};
 use std::sync::Arc;
 
 use casemate_image::ImageRow;
-use http_body_util::BodyExt;
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use crate::body::Body;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::reply::{self, Reply};
 use crate::request::Call;
+use crate::upload::Pieces;
 
 fn panicked(error: tokio::task::JoinError) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
@@ -96,23 +94,7 @@ pub(crate) async fn inspect(call: &Call, name: &str) -> Reply {
 
 pub(crate) async fn load(call: Call) -> Reply {
     let engine = Arc::clone(call.daemon.engine());
-    let (pieces, archive) = mpsc::channel(4);
-    let mut body = call.request.into_body();
-    tokio::task::spawn_local(async move {
-        while let Some(frame) = body.frame().await {
-            let piece = match frame {
-                Ok(frame) => match frame.into_data() {
-                    Ok(bytes) => Ok(bytes),
-                    Err(_) => continue,
-                },
-                Err(error) => Err(io::Error::other(error)),
-            };
-            if pieces.send(piece).await.is_err() {
-                return;
-            }
-        }
-    });
-    let archive = Pieces { pieces: archive, current: hyper::body::Bytes::new() };
+    let archive = Pieces::of(call.request.into_body());
     let loaded = tokio::task::spawn_blocking(move || engine.images().load(archive, &mut |_| {})).await;
     let mut text = String::new();
     for image in loaded.map_err(panicked)?? {
@@ -125,26 +107,6 @@ pub(crate) async fn load(call: Call) -> Reply {
         }
     }
     reply::stream("application/json", Body::from(text.into_bytes()))
-}
-
-/// A request's body as a reader, for a thread.
-struct Pieces {
-    pieces: mpsc::Receiver<io::Result<hyper::body::Bytes>>,
-    current: hyper::body::Bytes,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => self.current = piece?,
-                None => return Ok(0),
-            }
-        }
-        let length = self.current.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.current.split_to(length));
-        Ok(length)
-    }
 }
 
 pub(crate) async fn remove(call: &Call, name: &str) -> Reply {

@@ -29,6 +29,7 @@ mod route;
 mod server;
 mod system;
 mod tls;
+mod upload;
 mod websocket;
 
 pub use containers::casemate;

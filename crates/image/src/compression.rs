@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Chain, Cursor, Read};
 use flate2::bufread::MultiGzDecoder;
 
 /// Enough for the longest signature looked for (xz's).
-const SIGNATURE: usize = 6;
+pub const SIGNATURE: usize = 6;
 
 /// A window of 128 MiB is what the zstd tool itself accepts without being
 /// asked; a frame that wants more would only cost memory.
@@ -41,7 +41,9 @@ impl Compression {
         Ok(Self::detect(&start))
     }
 
-    fn detect(start: &[u8]) -> Self {
+    /// Of a stream that begins with these bytes, [`SIGNATURE`] or more unless it
+    /// is shorter.
+    pub fn detect(start: &[u8]) -> Self {
         match start {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
@@ -57,14 +59,27 @@ impl Compression {
 /// The start of a stream, looked at, and the stream as if it had not been.
 type Peeked<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
-pub(crate) enum Decompressed<R: Read> {
+/// A stream's uncompressed content.
+pub struct Decompressed<R: Read>(Decoder<R>);
+
+enum Decoder<R: Read> {
     Plain(Peeked<R>),
     Gzip(Box<MultiGzDecoder<Peeked<R>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, Peeked<R>>>),
 }
 
+impl<R: Read> std::fmt::Debug for Decompressed<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match &self.0 {
+            Decoder::Plain(_) => "Decompressed(plain)",
+            Decoder::Gzip(_) => "Decompressed(gzip)",
+            Decoder::Zstd(_) => "Decompressed(zstd)",
+        })
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DecompressError {
+pub enum DecompressError {
     #[error("cannot read the beginning")]
     Read(#[from] io::Error),
     #[error("{0} is not a supported compression")]
@@ -72,30 +87,30 @@ pub(crate) enum DecompressError {
 }
 
 /// Reads a stream's beginning and returns its uncompressed content.
-pub(crate) fn decompress<R: Read>(mut stream: R) -> Result<(Compression, Decompressed<R>), DecompressError> {
+pub fn decompress<R: Read>(mut stream: R) -> Result<(Compression, Decompressed<R>), DecompressError> {
     let mut start = Vec::with_capacity(SIGNATURE);
     stream.by_ref().take(SIGNATURE as u64).read_to_end(&mut start)?;
     let compression = Compression::detect(&start);
     let peeked = BufReader::with_capacity(1 << 16, Cursor::new(start).chain(stream));
     let decompressed = match compression {
-        Compression::None => Decompressed::Plain(peeked),
-        Compression::Gzip => Decompressed::Gzip(Box::new(MultiGzDecoder::new(peeked))),
+        Compression::None => Decoder::Plain(peeked),
+        Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(peeked))),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(peeked)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            Decompressed::Zstd(Box::new(decoder))
+            Decoder::Zstd(Box::new(decoder))
         }
         Compression::Bzip2 | Compression::Xz => return Err(DecompressError::Unsupported(compression)),
     };
-    Ok((compression, decompressed))
+    Ok((compression, Decompressed(decompressed)))
 }
 
 impl<R: Read> Read for Decompressed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(reader) => reader.read(buffer),
-            Self::Gzip(reader) => reader.read(buffer),
-            Self::Zstd(reader) => reader.read(buffer),
+        match &mut self.0 {
+            Decoder::Plain(reader) => reader.read(buffer),
+            Decoder::Gzip(reader) => reader.read(buffer),
+            Decoder::Zstd(reader) => reader.read(buffer),
         }
     }
 }

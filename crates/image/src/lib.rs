@@ -26,7 +26,7 @@ mod store;
 
 pub use archive::ArchiveError;
 pub use casemate_tree::{TarError, UnpackError};
-pub use compression::Compression;
+pub use compression::{Compression, DecompressError, Decompressed, SIGNATURE, decompress};
 pub use disk::DiskError;
 pub use erofs::WriteError;
 pub use fuzz::fuzz_archive;

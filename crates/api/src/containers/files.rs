@@ -4,7 +4,6 @@ use casemate_engine::daemon::FilesAccess;
 use casemate_model::{Classify, ErrorClass, Failure};
 use casemate_wire::{CallError, ChangeKind, CopyIn, PathStat};
 use data_encoding::BASE64;
-use http_body_util::BodyExt;
 use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
 use jiff::Timestamp;
@@ -15,6 +14,7 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::reply::{self, Reply};
 use crate::request::Call;
+use crate::upload::Plain;
 
 /// What is read of an archive at once.
 const CHUNK: usize = 64 << 10;
@@ -96,7 +96,7 @@ fn streamed(files: FilesAccess, mut archive: impl AsyncRead + Unpin + 'static) -
     reply::stream("application/x-tar", body)
 }
 
-pub(crate) async fn copy_in(mut call: Call, id: &str) -> Reply {
+pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
     let copy = CopyIn {
         path: path(&call)?.to_owned(),
         no_overwrite_dir_non_dir: call.query.flag("noOverwriteDirNonDir"),
@@ -104,12 +104,10 @@ pub(crate) async fn copy_in(mut call: Call, id: &str) -> Reply {
     };
     let files = open(&call, id).await?;
     let mut upload = files.copy_in(&copy).await.map_err(|error| refused(error, id, &copy.path))?;
-    let body = call.request.body_mut();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| ApiError::bad_request(format!("cannot read the archive: {error}")))?;
-        if let Ok(bytes) = frame.into_data()
-            && upload.write_all(&bytes).await.is_err()
-        {
+    let unreadable = |error| ApiError::bad_request(format!("cannot read the archive: {error}"));
+    let mut archive = Plain::of(call.request.into_body()).await.map_err(unreadable)?;
+    while let Some(piece) = archive.next().await {
+        if upload.write_all(&piece.map_err(unreadable)?).await.is_err() {
             // The verdict says why.
             break;
         }

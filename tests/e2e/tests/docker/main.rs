@@ -10,6 +10,7 @@ mod crash;
 mod described;
 mod events;
 mod exec;
+mod files;
 mod health;
 mod lifecycle;
 mod listings;

@@ -1,0 +1,117 @@
+//! Archives that come as the body of a request.
+
+use std::io::{self, Read};
+
+use casemate_image::{Compression, SIGNATURE, decompress};
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Incoming};
+use tokio::sync::mpsc;
+
+/// Pieces that may wait for whoever takes them.
+const BACKLOG: usize = 4;
+
+/// What is decompressed at once.
+const CHUNK: usize = 64 << 10;
+
+type Piece = io::Result<Bytes>;
+
+/// A body as a reader, for a thread.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    pieces: mpsc::Receiver<Piece>,
+    current: Bytes,
+}
+
+impl Pieces {
+    /// Takes the body as it comes, on the current `LocalSet`.
+    pub(crate) fn of(body: Incoming) -> Self {
+        Self { pieces: receive(body), current: Bytes::new() }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(piece) => self.current = piece?,
+                None => return Ok(0),
+            }
+        }
+        let length = self.current.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.current.split_to(length));
+        Ok(length)
+    }
+}
+
+fn receive(mut body: Incoming) -> mpsc::Receiver<Piece> {
+    let (pieces, received) = mpsc::channel(BACKLOG);
+    tokio::task::spawn_local(async move {
+        while let Some(frame) = body.frame().await {
+            let piece = match frame.map(|frame| frame.into_data()) {
+                Ok(Ok(bytes)) => Ok(bytes),
+                // Trailers.
+                Ok(Err(_)) => continue,
+                Err(error) => Err(io::Error::other(error)),
+            };
+            if pieces.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    received
+}
+
+/// What is in a body behind the compression it came in, as it comes.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    /// Read to find out what it is.
+    start: Bytes,
+    rest: mpsc::Receiver<Piece>,
+}
+
+impl Plain {
+    pub(crate) async fn of(body: Incoming) -> io::Result<Self> {
+        let mut rest = receive(body);
+        let mut start = Vec::new();
+        while start.len() < SIGNATURE {
+            match rest.recv().await {
+                Some(piece) => start.extend_from_slice(&piece?),
+                None => break,
+            }
+        }
+        let compression = Compression::detect(&start);
+        let start = Bytes::from(start);
+        if compression == Compression::None {
+            return Ok(Self { start, rest });
+        }
+        let (plain, pieces) = mpsc::channel(BACKLOG);
+        tokio::task::spawn_blocking(move || {
+            let compressed = Pieces { pieces: rest, current: start };
+            if let Err(error) = inflate(compressed, &plain) {
+                // Who is gone does not need it.
+                let _ = plain.blocking_send(Err(error));
+            }
+        });
+        Ok(Self { start: Bytes::new(), rest: pieces })
+    }
+
+    /// The next piece, or none at the end.
+    pub(crate) async fn next(&mut self) -> Option<Piece> {
+        if !self.start.is_empty() {
+            return Some(Ok(std::mem::take(&mut self.start)));
+        }
+        self.rest.recv().await
+    }
+}
+
+fn inflate(compressed: Pieces, plain: &mpsc::Sender<Piece>) -> io::Result<()> {
+    let (_, mut stream) = decompress(compressed).map_err(io::Error::other)?;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match stream.read(&mut chunk)? {
+            0 => return Ok(()),
+            length if plain.blocking_send(Ok(Bytes::copy_from_slice(&chunk[..length]))).is_err() => return Ok(()),
+            _ => {}
+        }
+    }
+}
