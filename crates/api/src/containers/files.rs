@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::reply::{self, Reply};
 use crate::request::Call;
-use crate::upload::Plain;
+use crate::upload::{self, Plain};
 
 /// What is read of an archive at once.
 const CHUNK: usize = 64 << 10;
@@ -103,7 +103,13 @@ pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
         copy_uid_gid: call.query.flag("copyUIDGID"),
     };
     let files = open(&call, id).await?;
-    let mut upload = files.copy_in(&copy).await.map_err(|error| refused(error, id, &copy.path))?;
+    let mut upload = match files.copy_in(&copy).await {
+        Ok(upload) => upload,
+        Err(error) => {
+            upload::discard(call.request.into_body()).await;
+            return Err(refused(error, id, &copy.path));
+        }
+    };
     let unreadable = |error| ApiError::bad_request(format!("cannot read the archive: {error}"));
     let mut archive = Plain::of(call.request.into_body()).await.map_err(unreadable)?;
     while let Some(piece) = archive.next().await {
