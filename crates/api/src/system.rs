@@ -71,6 +71,7 @@ pub(crate) async fn info(call: &Call) -> Reply {
     let count = |fits: fn(Status) -> bool| entries.iter().filter(|entry| fits(entry.status())).count();
     let images = images::rows(call).await?;
     let settings = call.daemon.engine().settings();
+    let limits = call.daemon.engine().limit_support();
     let facts = &call.facts;
     let isolation = call.daemon.engine().default_isolation().as_str();
     reply::json(&json!({
@@ -84,14 +85,14 @@ pub(crate) async fn info(call: &Call) -> Reply {
         "DriverStatus": [["Guest format", "erofs"]],
         "DockerRootDir": settings.root,
         "Plugins": { "Volume": [], "Network": ["null"], "Authorization": null, "Log": LOGS },
-        "MemoryLimit": true,
-        "SwapLimit": true,
-        "CpuCfsPeriod": true,
-        "CpuCfsQuota": true,
-        "CPUShares": true,
-        "CPUSet": true,
-        "PidsLimit": true,
-        "OomKillDisable": false,
+        "MemoryLimit": limits.memory,
+        "SwapLimit": limits.memory_swap,
+        "CpuCfsPeriod": limits.cpu_quota,
+        "CpuCfsQuota": limits.cpu_quota,
+        "CPUShares": limits.cpu_shares,
+        "CPUSet": limits.cpuset,
+        "PidsLimit": limits.pids,
+        "OomKillDisable": limits.oom_kill_disable,
         "IPv4Forwarding": false,
         "Debug": facts.debug.get(),
         "NFd": 0,

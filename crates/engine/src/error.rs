@@ -199,8 +199,6 @@ pub enum StartError {
     Profile(#[source] casemate_seccomp::ProfileError),
     #[error("cannot compile the seccomp profile")]
     Seccomp(#[source] casemate_seccomp::CompileError),
-    #[error("cannot tell which limits the kernel knows")]
-    Cgroup(#[source] casemate_launch::CgroupError),
     #[error("an option of the container's is not valid any more")]
     Option(#[source] InvalidOption),
     #[error("cannot tell the kernel's version")]
@@ -227,7 +225,6 @@ impl Classify for StartError {
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::Stop(error) => error.class(),
             Self::Option(_) => ErrorClass::InvalidArgument,
-            Self::Cgroup(error) => error.class(),
             Self::Spawn { .. } | Self::Prepare { .. } | Self::Profile(_) | Self::Seccomp(_) | Self::Kernel(_) => {
                 ErrorClass::Internal
             }

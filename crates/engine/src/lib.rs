@@ -21,6 +21,7 @@ mod error;
 mod host;
 mod images;
 mod keeper;
+mod limits;
 mod lock;
 mod names;
 mod options;
@@ -33,10 +34,10 @@ mod start;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Child;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use casemate_image::Store;
-use casemate_model::{ContainerId, Isolation};
+use casemate_model::{ContainerId, Isolation, LimitSupport};
 use casemate_record::Layout;
 
 pub use config::{Command, ContainerConfig, CreateRequest};
@@ -83,6 +84,8 @@ pub struct Engine {
     isolation: Mutex<Isolation>,
     /// Keepers that this engine has started and not reaped.
     keepers: Mutex<HashMap<ContainerId, Child>>,
+    /// Looked up when first asked for.
+    limit_support: OnceLock<LimitSupport>,
 }
 
 impl Engine {
@@ -98,7 +101,8 @@ impl Engine {
         directories::prepare(&layout)?;
         let images = Store::open(layout.root()).map_err(OpenError::Images)?;
         let isolation = Mutex::new(settings.isolation);
-        let engine = Self { settings, layout, images, isolation, keepers: Mutex::default() };
+        let engine =
+            Self { settings, layout, images, isolation, keepers: Mutex::default(), limit_support: OnceLock::new() };
         engine.reconcile()?;
         Ok(engine)
     }

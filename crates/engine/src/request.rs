@@ -2,9 +2,7 @@
 
 use std::fmt::Write;
 
-use casemate_model::{
-    Bytes, Capabilities, Container as Launchable, EtcFiles, Isolation, Process, Seccomp, TerminalSize,
-};
+use casemate_model::{Bytes, Capabilities, Container as Launchable, EtcFiles, Process, Seccomp, TerminalSize};
 use casemate_record::HostRecord;
 use casemate_wire::Create;
 
@@ -27,14 +25,7 @@ impl Engine {
         let options = self.options(container)?;
         let terminal = record.tty.then(|| terminal.unwrap_or(NO_SIZE));
         let process = self.process_with(container, &options, record.args.clone(), terminal)?;
-        let mut limits = options.limits.clone();
-        if container.isolation == Isolation::Process {
-            for warning in
-                casemate_launch::limit_support().map_err(StartError::Cgroup)?.discard_unsupported(&mut limits)
-            {
-                tracing::info!(container = %container.id.short(), warning, "limit discarded");
-            }
-        }
+        let (limits, _told) = self.supported(container.isolation, options.limits.clone());
         let hostname = record.hostname.clone();
         Ok(Create {
             container: Launchable {

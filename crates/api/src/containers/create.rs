@@ -79,7 +79,8 @@ pub(crate) async fn create(mut call: Call) -> Reply {
         CreateError::NoImage { reference } => ApiError::not_found(format!("No such image: {reference}")),
         error => error.into(),
     })?;
-    reply::json_with(StatusCode::CREATED, &json!({ "Id": entry.id.as_str(), "Warnings": [] }))
+    let warnings = call.daemon.engine().warnings(&entry.container());
+    reply::json_with(StatusCode::CREATED, &json!({ "Id": entry.id.as_str(), "Warnings": warnings }))
 }
 
 pub(crate) fn request(name: Option<ContainerName>, body: Body) -> Result<CreateRequest, ApiError> {

@@ -44,6 +44,6 @@ pub(crate) async fn update(mut call: Call, id: &str) -> Reply {
         limits: body.resources.limits(),
         restart,
     };
-    call.daemon.update(&entry, request).await?;
-    reply::json(&json!({ "Warnings": null }))
+    let warnings = call.daemon.update(&entry, request).await?;
+    reply::json(&json!({ "Warnings": warnings }))
 }

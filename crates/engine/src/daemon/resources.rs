@@ -53,8 +53,12 @@ impl Daemon {
     }
 
     /// Changes what is given of a container's limits, now and for its later
-    /// starts, and its restart policy.
-    pub async fn update(self: &Rc<Self>, entry: &Rc<Entry>, request: UpdateRequest) -> Result<(), UpdateError> {
+    /// starts, and its restart policy. Returns what cannot hold, in Docker's words.
+    pub async fn update(
+        self: &Rc<Self>,
+        entry: &Rc<Entry>,
+        request: UpdateRequest,
+    ) -> Result<Vec<&'static str>, UpdateError> {
         let (this, entry) = (Rc::clone(self), Rc::clone(entry));
         to_its_end(async move {
             let _changing = entry.changing.lock().await;
@@ -68,6 +72,7 @@ impl Daemon {
             record.host.limits = merged(&record.host.limits, &request.limits);
             let limits =
                 limits_of(record.memory, record.nano_cpus, &record.host.limits).map_err(UpdateError::Option)?;
+            let (limits, warnings) = this.engine.supported(container.isolation, limits);
             if let Some(client) = entry.client() {
                 client.update(&limits).await.map_err(|error| UpdateError::Refused(error.into()))?;
             }
@@ -79,7 +84,7 @@ impl Daemon {
             let container = blocking(move || engine.rewrite(container, record)).await.map_err(UpdateError::Record)?;
             entry.set_container(container);
             this.note(&entry, "update", []);
-            Ok(())
+            Ok(warnings)
         })
         .await
     }

@@ -17,6 +17,7 @@ mod listings;
 mod load;
 mod logs;
 mod python;
+mod resources;
 mod restart;
 mod run;
 mod rust_client;

@@ -38,7 +38,7 @@ both_modes! {
         docker.cli(&["pause", "box"]).ok().prints("box\n");
         assert_eq!(docker.state("box")["Status"], json!("paused"));
         let id = docker.inspect("box")["Id"].as_str().expect("an id").to_owned();
-        docker.cli(&["pause", "box"]).exits(1).complains(&format!("Container {id} is already paused"));
+        docker.cli(&["pause", "box"]).exits(1).complains(&format!("container {id} is already paused"));
         docker.cli(&["exec", "box", "true"]).exits(1).complains("is paused");
         let stood = stats(docker, "box")["cpu_stats"]["cpu_usage"]["total_usage"].clone();
         assert_eq!(stats(docker, "box")["cpu_stats"]["cpu_usage"]["total_usage"], stood);
