@@ -20,6 +20,7 @@ use casemate_model::{ExitStatus, Exited, Failure, Limits, OutputStream, Process,
 use casemate_record::VmRecord;
 use casemate_vm::VmSize;
 use casemate_wire::{CallError, Client, ContainerProcess, ExecStarted, Stats, Stream, VmCost};
+use tokio::sync::watch::Sender;
 use tokio::task::JoinSet;
 
 use crate::timeline::Timeline;
@@ -46,6 +47,8 @@ pub(crate) struct VmMode {
     at_work: Cell<usize>,
     record: VmRecord,
     pid: u32,
+    /// Set when [`Self::wait`] has told the end of the init.
+    init_ended: Sender<bool>,
     /// Console, process, connection and health are watched here; dropping it
     /// stops that, and with it dies the VM.
     watchers: RefCell<JoinSet<()>>,
@@ -77,7 +80,9 @@ impl VmMode {
         // A guest that says it has passed the kill on has still to show it.
         let killed = async {
             self.ending.answered(self.client.signal(process, signal)).await?;
-            self.wait(process).await.map(drop)
+            // The sender is `self`.
+            let _ = self.init_ended.subscribe().wait_for(|ended| *ended).await;
+            Ok(())
         };
         tokio::select! {
             killed = killed => killed,
@@ -162,6 +167,14 @@ impl VmMode {
     }
 
     pub(crate) async fn wait(&self, process: &ProcessRef) -> Result<Exited, Failure> {
+        let ended = self.ended(process).await;
+        if *process == ProcessRef::Init {
+            self.init_ended.send_replace(true);
+        }
+        ended
+    }
+
+    async fn ended(&self, process: &ProcessRef) -> Result<Exited, Failure> {
         match self.client.wait(process).await {
             Ok(exited) => Ok(exited),
             Err(error @ (CallError::Refused(_) | CallError::Full)) => Err(error.into()),

@@ -182,11 +182,8 @@ impl Client {
 /// What a request's stream is for.
 fn room(request: &Request) -> Room {
     match request {
-        Request::Exec(_)
-        | Request::Wait { .. }
-        | Request::Stdin { .. }
-        | Request::Output { .. }
-        | Request::Files(_) => Room::Process,
+        Request::Exec(_) | Request::Wait { .. } | Request::Stdin { .. } | Request::Output { .. } => Room::Process,
+        Request::Files(_) => Room::Files,
         Request::Create(_)
         | Request::OpenFiles(_)
         | Request::Start

@@ -9,9 +9,10 @@
 //! holds at most its window ([`WINDOW`]) of bytes that have come, whatever
 //! pieces they came in ([`gather`]), and the sender waits while the window is
 //! full; what waits to be sent is less. With [`MAX_STREAMS`] streams that is
-//! [`MAX_WINDOWS`] and a tenth in each direction, all told. The other side
-//! cannot open streams where this one is the caller, so there it is the streams
-//! that this side has opened that count.
+//! [`MAX_WINDOWS`] and a tenth in each direction, all told; an answer that has
+//! begun and does not end may take a window more. The other side cannot open
+//! streams where this one is the caller, so there it is the streams that this
+//! side has opened that count.
 //!
 //! Streams have places, so that those of processes never use up what control
 //! calls need: see [`Room`].
@@ -47,10 +48,13 @@ const PROCESS_STREAMS: usize = 4 * (MAX_EXECS + 1);
 /// container that stops; that many callers who wait for that are plenty.
 const CONTROL_STREAMS: usize = 16;
 
+/// Works on a container's files at once.
+const FILES_STREAMS: usize = 16;
+
 /// Streams of this side that are closed here and not yet over there.
 const CLOSING_STREAMS: usize = 44;
 
-const MAX_STREAMS: usize = PROCESS_STREAMS + CONTROL_STREAMS + CLOSING_STREAMS;
+const MAX_STREAMS: usize = PROCESS_STREAMS + CONTROL_STREAMS + FILES_STREAMS + CLOSING_STREAMS;
 
 /// What a stream may have unread, in bytes: the least that yamux allows.
 pub const WINDOW: usize = 256 << 10;
@@ -103,8 +107,11 @@ pub enum Room {
     /// One question and its answer: who asks waits for a place, which is free
     /// as soon as another was answered.
     Control,
-    /// Lasts as long as a process: if there is no place, there is none.
+    /// Lasts as long as a process: if there is no place, there is none. Those
+    /// of an exec that was admitted have theirs.
     Process,
+    /// Lasts as long as somebody copies; the same.
+    Files,
 }
 
 /// Why a stream could not be opened.
@@ -122,6 +129,7 @@ pub struct Opener {
     requests: mpsc::Sender<oneshot::Sender<Opened>>,
     control: Arc<Semaphore>,
     process: Arc<Semaphore>,
+    files: Arc<Semaphore>,
     lost: watch::Receiver<Option<Lost>>,
 }
 
@@ -188,8 +196,14 @@ where
         lost_sender.send_replace(Some(reason));
     });
     let places = |count| Arc::new(Semaphore::new(count));
-    let (control, process) = (places(CONTROL_STREAMS), places(PROCESS_STREAMS));
-    (Opener { requests, control, process, lost: lost.clone() }, Incoming { streams, lost, _open: open })
+    let opener = Opener {
+        requests,
+        control: places(CONTROL_STREAMS),
+        process: places(PROCESS_STREAMS),
+        files: places(FILES_STREAMS),
+        lost: lost.clone(),
+    };
+    (opener, Incoming { streams, lost, _open: open })
 }
 
 impl Opener {
@@ -197,6 +211,7 @@ impl Opener {
         let place = match room {
             Room::Control => Arc::clone(&self.control).acquire_owned().await.ok(),
             Room::Process => Some(Arc::clone(&self.process).try_acquire_owned().map_err(|_| OpenError::Full)?),
+            Room::Files => Some(Arc::clone(&self.files).try_acquire_owned().map_err(|_| OpenError::Full)?),
         };
         let (sender, receiver) = oneshot::channel();
         if self.requests.send(sender).await.is_ok()

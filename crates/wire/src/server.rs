@@ -158,12 +158,15 @@ async fn answer_stdin<S: Service>(service: &S, process: Result<ProcessRef, Failu
     // gone, and the end of the process itself.
     let given_up = stream.given_up();
     let copied = tokio::select! {
-        copied = tokio::io::copy(&mut stream, &mut stdin) => copied,
+        biased;
         () = given_up => return,
+        copied = tokio::io::copy(&mut stream, &mut stdin) => copied,
         _ = service.wait(process) => return,
     };
     // After an error, which is the process closing its input, the stream is
-    // dropped as it is: so its writer is told, as with any broken pipe.
+    // dropped as it is: so its writer is told, as with any broken pipe. And a
+    // writer that went away has not ended its input; dropping that does what it
+    // means for this process.
     if copied.is_ok() {
         let _ = stdin.shutdown().await;
         let _ = stream.shutdown().await;

@@ -124,6 +124,7 @@ impl VmMode {
             at_work: Cell::new(0),
             record,
             pid,
+            init_ended: tokio::sync::watch::channel(false).0,
             watchers: watchers.into(),
         })
     }

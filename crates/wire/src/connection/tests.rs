@@ -100,6 +100,13 @@ fn each_kind_of_stream_has_its_own_room() {
             lasting.push(stream);
         }
         assert!(matches!(opener.open(Room::Process).await, Err(OpenError::Full)));
+        for _ in 0..FILES_STREAMS {
+            let mut stream = opener.open(Room::Files).await.unwrap();
+            stream.write_all(b"?").await.unwrap();
+            stream.read_exact(&mut [0]).await.unwrap();
+            lasting.push(stream);
+        }
+        assert!(matches!(opener.open(Room::Files).await, Err(OpenError::Full)));
 
         let mut brief = Vec::new();
         for _ in 0..CONTROL_STREAMS {
@@ -160,7 +167,7 @@ fn streams_end_before_others_begin() {
             let stream = 2 * number as u32 + 1;
             header::Header { kind: header::WINDOW_UPDATE, flags, stream, length: 0 }.encoded()
         };
-        const ALL: usize = PROCESS_STREAMS + CONTROL_STREAMS;
+        const ALL: usize = PROCESS_STREAMS + FILES_STREAMS + CONTROL_STREAMS;
         const TURNS: usize = 10;
         let mut bytes = Vec::new();
         for turn in 0..TURNS {
