@@ -286,6 +286,7 @@ mod tests {
                     health_deadline_ms: 1,
                     scratch_size: 1,
                     isolation: Isolation::Process,
+                    log: Default::default(),
                 };
                 let daemon = Daemon::open(settings).await.unwrap();
                 let server = Server::new(daemon, Rc::default(), Limits { connections, head: HEAD });

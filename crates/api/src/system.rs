@@ -98,7 +98,7 @@ pub(crate) async fn info(call: &Call) -> Reply {
         "NFd": 0,
         "NGoroutines": 0,
         "SystemTime": Timestamp::now().to_string(),
-        "LoggingDriver": "json-file",
+        "LoggingDriver": settings.log.driver_name(),
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": facts.cgroup_version,
         "NEventsListener": call.daemon.events().watchers(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use casemate_engine::Settings;
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal};
+use casemate_record::LogRecord;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::daemon::Given;
@@ -105,6 +106,7 @@ impl Global {
             health_deadline_ms: millis(self.health_deadline),
             scratch_size: self.scratch_size.0,
             isolation: self.default_isolation,
+            log: LogRecord::default(),
         })
     }
 }
@@ -201,6 +203,12 @@ pub(crate) struct DaemonArgs {
     /// Set the logging format: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,
+    /// Default driver for container logs: json-file, local or none [default: json-file]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) log_driver: Option<String>,
+    /// Default log driver options for containers
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) log_opt: Vec<String>,
     /// Seconds that requests get to be answered when the daemon is stopped [default: 15]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) shutdown_timeout: Option<u64>,
@@ -431,6 +439,10 @@ pub(crate) struct KeeperArgs {
     pub(crate) name: ContainerName,
     #[arg(long)]
     pub(crate) auto_remove: bool,
+    #[arg(long)]
+    pub(crate) log_file_size: u64,
+    #[arg(long)]
+    pub(crate) log_files: u32,
     #[arg(long)]
     pub(crate) health_deadline_ms: u64,
     #[arg(long)]

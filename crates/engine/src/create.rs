@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use casemate_image::{Image, Reference, ResolveError};
 use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass};
-use casemate_record::{ContainerPaths, ContainerRecord, HealthRecord, ImageRecord, RestartPolicyRecord, file};
+use casemate_record::{
+    ContainerPaths, ContainerRecord, HealthRecord, HostRecord, ImageRecord, RestartPolicyRecord, file,
+};
 use rand::RngCore;
 
 use crate::config::{ContainerConfig, CreateRequest};
 use crate::daemon::HealthCheck;
 use crate::error::{CreateError, FindError};
 use crate::options::Options;
-use crate::{Engine, lock, names};
+use crate::{Engine, lock, log_options, names};
 
 impl Engine {
     /// The image of this name; the built-in one is brought in when it is asked
@@ -118,7 +120,10 @@ impl Engine {
                 retries: request.restart.retries(),
             },
             health: request.health.as_ref().map(health_record),
-            host: request.host.clone(),
+            host: HostRecord {
+                log: log_options::with_defaults(&request.host.log, &self.settings.log),
+                ..request.host.clone()
+            },
         };
         Options::of(&record, isolation).map_err(CreateError::Option)?;
         match first(&paths).and_then(|first| keep(&paths, &record).map(|()| first)) {

@@ -23,6 +23,7 @@ mod images;
 mod keeper;
 mod limits;
 mod lock;
+mod log_options;
 mod names;
 mod options;
 mod reconcile;
@@ -38,7 +39,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use casemate_image::Store;
 use casemate_model::{ContainerId, Isolation, LimitSupport};
-use casemate_record::Layout;
+use casemate_record::{Layout, LogRecord};
 
 pub use config::{Command, ContainerConfig, CreateRequest};
 pub use container::{Container, Listing};
@@ -49,6 +50,7 @@ pub use error::{
 };
 pub use host::{HostProcess, HostRole};
 pub use keeper::KeeperHandle;
+pub use log_options::check_log_options;
 pub use options::InvalidOption;
 pub use start::Readied;
 
@@ -73,6 +75,9 @@ pub struct Settings {
     pub scratch_size: u64,
     /// Of containers that name none, at first.
     pub isolation: Isolation,
+    /// Of containers that name no driver; its options also of those that name
+    /// the same.
+    pub log: LogRecord,
 }
 
 #[derive(Debug)]

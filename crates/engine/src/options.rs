@@ -10,6 +10,8 @@ use casemate_model::{
 use casemate_record::{ContainerRecord, DeviceRecord, HostRecord, LimitsRecord, UlimitRecord};
 use casemate_seccomp::Profile;
 
+use crate::log_options;
+
 /// Docker's least period of a quota, and its longest, in microseconds.
 const PERIODS: std::ops::RangeInclusive<i64> = 1_000..=1_000_000;
 
@@ -63,6 +65,14 @@ pub enum InvalidOption {
     Hyperv { option: String, why: &'static str, instead: &'static str },
     #[error("logger: no log driver named '{0}' is registered")]
     LogDriver(String),
+    #[error("unknown log opt '{option}' for {driver} log driver")]
+    LogOption { driver: &'static str, option: String },
+    #[error("logger: logging mode not supported: {0}")]
+    LogMode(String),
+    #[error("logger: max-buffer-size option is only supported with 'mode=non-blocking'")]
+    LogBuffer,
+    #[error("invalid value for {option}: {value}")]
+    LogValue { option: &'static str, value: String },
 }
 
 /// Checked.
@@ -124,9 +134,7 @@ impl Options {
         for server in &host.dns {
             server.parse::<IpAddr>().map_err(|_| InvalidOption::Dns(server.clone()))?;
         }
-        if !["", "json-file", "local", "none"].contains(&host.log.driver.as_str()) {
-            return Err(InvalidOption::LogDriver(host.log.driver.clone()));
-        }
+        log_options::retention(&host.log)?;
         options.fit(isolation)?;
         Ok(options)
     }

@@ -15,7 +15,7 @@ use casemate_wire::{CallError, Client, Create, HostPlace, Place, VmPlace};
 use crate::container::Container;
 use crate::error::StartError;
 use crate::keeper::ShortPath;
-use crate::{Engine, lock};
+use crate::{Engine, lock, log_options};
 
 /// Users of VM processes are numbers from here on: beyond those that
 /// distributions, `useradd`, systemd's dynamic users (61184–65519) and its
@@ -88,6 +88,7 @@ impl Engine {
     }
 
     fn spawn_keeper(&self, container: &Container, listener: OwnedFd, lock: File) -> Result<(), StartError> {
+        let log = log_options::retention(&container.record.host.log).map_err(StartError::Option)?;
         let program = &self.settings.program;
         let failed = |source| StartError::Spawn { program: program.clone(), source };
         let mut command = Command::new(program);
@@ -100,6 +101,8 @@ impl Engine {
             .arg(self.layout.root())
             .arg("--keeper-run")
             .arg(self.layout.run())
+            .args(["--log-file-size", &log.file_size.to_string()])
+            .args(["--log-files", &log.files.to_string()])
             .args(["--health-deadline-ms", &self.settings.health_deadline_ms.to_string()])
             .current_dir("/")
             // Handed over as its standard streams: the socket and the lock.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass, Exited, Failure, OutputStream, ProcessRef};
 use casemate_record::file::{self, Durability};
-use casemate_record::log::LogFile;
+use casemate_record::log::{LogFile, Retention};
 use casemate_record::{ContainerPaths, StateRecord};
 use casemate_wire::{Create, Place, Started};
 use tokio::sync::{Mutex, MutexGuard, OnceCell, watch};
@@ -31,6 +31,7 @@ pub(crate) struct Keeper {
     pub(crate) paths: ContainerPaths,
     /// The container goes with its keeper.
     auto_remove: Cell<bool>,
+    log: Retention,
     pub(crate) health_deadline: Duration,
     phase: RefCell<Phase>,
     pub(crate) at_work: AtWork,
@@ -67,7 +68,8 @@ pub(crate) struct Prepared {
     pub(crate) backend: Backend,
     pub(crate) outputs: Outputs,
     pub(crate) execs: Rc<Execs>,
-    log: Rc<RefCell<LogFile>>,
+    /// Unless nothing is to be kept.
+    log: Option<Rc<RefCell<LogFile>>>,
     /// What is on disk of it.
     pub(crate) state: RefCell<StateRecord>,
     terminal: bool,
@@ -101,6 +103,7 @@ impl Keeper {
         name: ContainerName,
         paths: ContainerPaths,
         auto_remove: bool,
+        log: Retention,
         health_deadline: Duration,
     ) -> Self {
         Self {
@@ -108,6 +111,7 @@ impl Keeper {
             name,
             paths,
             auto_remove: Cell::new(auto_remove),
+            log,
             health_deadline,
             phase: RefCell::new(Phase::New),
             at_work: AtWork::new(),
@@ -154,15 +158,18 @@ impl Keeper {
 
     async fn prepare(&self, create: Create) -> Result<Prepared, Failure> {
         let timeline = Timeline::new();
-        let log = LogFile::open(self.paths.log())
-            .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot open the container's log: {error}")))?;
+        let unopened = |error| Failure::new(ErrorClass::Internal, format!("cannot open the container's log: {error}"));
+        let log = match self.log.files {
+            0 => None,
+            _ => Some(LogFile::open(self.paths.log(), self.log).map_err(unopened)?),
+        };
         let terminal = create.container.init.terminal.is_some();
         let stdin_once = create.container.stdin_once;
         Ok(Prepared {
             backend: self.back(create, Purpose::Start, &timeline).await?,
             outputs: Outputs::default(),
             execs: Execs::new(),
-            log: Rc::new(RefCell::new(log)),
+            log: log.map(|log| Rc::new(RefCell::new(log))),
             state: RefCell::new(StateRecord::created()),
             terminal,
             stdin_once,
@@ -268,8 +275,8 @@ impl Keeper {
             }
             let reader = prepared.backend.output(&ProcessRef::Init, stream).await?;
             let source = Source::new(reader, self.exited.subscribe());
-            let log = Logged::new(stream, Rc::clone(&prepared.log));
-            pumps.spawn_local(pump(source, Rc::clone(output), Some(log)));
+            let log = prepared.log.as_ref().map(|log| Logged::new(stream, Rc::clone(log)));
+            pumps.spawn_local(pump(source, Rc::clone(output), log));
         }
         Ok((pid, pumps))
     }

@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use casemate_model::{ContainerId, ContainerName, ErrorClass, Failure};
 use casemate_record::ContainerPaths;
+use casemate_record::log::Retention;
 use tokio::net::UnixListener;
 use tokio::task::{JoinSet, LocalSet};
 
@@ -51,6 +52,7 @@ pub struct Settings {
     pub paths: ContainerPaths,
     /// The container is removed when it ends.
     pub auto_remove: bool,
+    pub log: Retention,
     /// A guest that does not answer for this long is taken for dead.
     pub health_deadline: Duration,
     /// Bound and listening, with the first client in its queue.
@@ -66,11 +68,11 @@ pub fn run(settings: Settings) -> io::Result<()> {
 }
 
 async fn keep(settings: Settings) -> io::Result<()> {
-    let Settings { id, name, paths, auto_remove, health_deadline, listener, lock } = settings;
+    let Settings { id, name, paths, auto_remove, log, health_deadline, listener, lock } = settings;
     let listener = std::os::unix::net::UnixListener::from(listener);
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
-    let keeper = Rc::new(Keeper::new(id, name, paths, auto_remove, health_deadline));
+    let keeper = Rc::new(Keeper::new(id, name, paths, auto_remove, log, health_deadline));
 
     // The first client is the engine that made the container.
     let (first, _) = listener.accept().await?;

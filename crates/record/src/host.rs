@@ -66,6 +66,12 @@ pub struct LogRecord {
     pub options: BTreeMap<String, String>,
 }
 
+impl LogRecord {
+    pub fn driver_name(&self) -> &str {
+        if self.driver.is_empty() { "json-file" } else { &self.driver }
+    }
+}
+
 /// Beside memory and CPUs, which the container's own record has. Bytes,
 /// microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

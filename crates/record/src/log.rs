@@ -1,9 +1,9 @@
 //! A container's output on disk, in the form of Docker's `json-file` driver:
 //! one JSON object a line, with the text, its stream and the time.
 //!
-//! A container cannot fill the host's disk with its output: as with Docker's
-//! `local` driver the last 100 MB are kept, in five files of 20 MB
-//! (`NAME`, `NAME.1` … `NAME.4`, newest first).
+//! A container cannot fill the host's disk with its output: a log is files of a
+//! bounded size (`NAME`, `NAME.1`, `NAME.2` …, newest first), and of those a
+//! bounded number ([`Retention`]).
 //!
 //! What is read of a container at once has one time and is written at once:
 //! short lines become some thirty times as long here, and a container that
@@ -16,8 +16,21 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-const MAX_FILE: u64 = 20 << 20;
-const MAX_FILES: u32 = 5;
+/// How much of a container's output is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Bytes. An entry that is longer has a file of its own.
+    pub file_size: u64,
+    /// Nothing is kept if 0.
+    pub files: u32,
+}
+
+impl Default for Retention {
+    /// As Docker's `local` driver has it.
+    fn default() -> Self {
+        Self { file_size: 20 << 20, files: 5 }
+    }
+}
 
 /// Text without a line's end is written out at this length, as in Docker.
 const MAX_LINE: usize = 16 << 10;
@@ -52,6 +65,7 @@ pub struct LineBuffer {
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
+    retention: Retention,
     file: File,
     length: u64,
     /// Entries that are not in the file yet; empty between calls.
@@ -59,10 +73,10 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    pub fn open(path: PathBuf) -> io::Result<Self> {
+    pub fn open(path: PathBuf, retention: Retention) -> io::Result<Self> {
         let file = append(&path)?;
         let length = file.metadata()?.len();
-        Ok(Self { path, file, length, pending: Vec::new() })
+        Ok(Self { path, retention, file, length, pending: Vec::new() })
     }
 
     /// Adds an [`Entry`] of this text; `rest` is all that comes after it, which
@@ -72,7 +86,7 @@ impl LogFile {
         self.pending.extend_from_slice(b"{\"log\":");
         serde_json::to_writer(&mut self.pending, text)?;
         self.pending.extend_from_slice(rest.as_bytes());
-        if self.length + self.pending.len() as u64 > MAX_FILE {
+        if self.length + self.pending.len() as u64 > self.retention.file_size {
             let first_of_next = self.pending.split_off(start);
             self.write_pending()?;
             self.rotate()?;
@@ -96,14 +110,15 @@ impl LogFile {
         written
     }
 
+    /// The file becomes the first of those before it; the last makes room. The
+    /// only one is begun again: whoever reads it sees that it is another.
     fn rotate(&mut self) -> io::Result<()> {
-        for n in (1..MAX_FILES).rev() {
-            let older = rotated(&self.path, n);
-            let newer = if n == 1 { self.path.clone() } else { rotated(&self.path, n - 1) };
-            match fs::rename(newer, older) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+        let mut older = files(&self.path);
+        while older.len() >= self.retention.files.max(1) as usize {
+            fs::remove_file(older.remove(0))?;
+        }
+        for (n, file) in (1..=older.len()).rev().zip(older) {
+            fs::rename(file, rotated(&self.path, n))?;
         }
         self.file = append(&self.path)?;
         self.length = 0;
@@ -115,7 +130,7 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-fn rotated(path: &Path, n: u32) -> PathBuf {
+fn rotated(path: &Path, n: usize) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{n}"));
     name.into()
@@ -123,8 +138,11 @@ fn rotated(path: &Path, n: u32) -> PathBuf {
 
 /// The files of a log that exist, oldest first.
 pub fn files(path: &Path) -> Vec<PathBuf> {
-    let rotated = (1..MAX_FILES).rev().map(|n| rotated(path, n));
-    rotated.chain([path.to_owned()]).filter(|path| path.exists()).collect()
+    let rotated = (1..).map(|n| rotated(path, n)).take_while(|path| path.exists());
+    let newest = [path.to_owned()].into_iter().filter(|path| path.exists());
+    let mut files: Vec<PathBuf> = newest.chain(rotated).collect();
+    files.reverse();
+    files
 }
 
 impl LineBuffer {
@@ -216,7 +234,7 @@ mod tests {
             let text = text.repeat(times);
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("log");
-            let mut log = LogFile::open(path.clone()).unwrap();
+            let mut log = LogFile::open(path.clone(), Retention::default()).unwrap();
             let mut buffer = LineBuffer::new("stdout");
             for piece in text.as_bytes().chunks(piece) {
                 buffer.append(piece, &mut log).unwrap();
@@ -230,20 +248,23 @@ mod tests {
 
     #[test]
     fn a_flood_keeps_its_end_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let mut log = LogFile::open(path.clone()).unwrap();
-        let mut buffer = LineBuffer::new("stderr");
-        let line = "y".repeat(MAX_LINE - 1) + "\n";
-        let lines = (MAX_FILE * u64::from(MAX_FILES + 2)) as usize / line.len();
-        for _ in 0..lines {
-            buffer.append(line.as_bytes(), &mut log).unwrap();
+        for files_kept in [1, 2, 5] {
+            let retention = Retention { file_size: 1 << 20, files: files_kept };
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("log");
+            let mut log = LogFile::open(path.clone(), retention).unwrap();
+            let mut buffer = LineBuffer::new("stderr");
+            let line = "y".repeat(MAX_LINE - 1) + "\n";
+            let lines = (retention.file_size * u64::from(files_kept + 2)) as usize / line.len();
+            for _ in 0..lines {
+                buffer.append(line.as_bytes(), &mut log).unwrap();
+            }
+            buffer.append(b"the end\n", &mut log).unwrap();
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), files_kept as usize);
+            let lengths = files(&path).into_iter().map(|file| fs::metadata(file).unwrap().len());
+            assert!(lengths.into_iter().all(|length| length <= retention.file_size));
+            assert_eq!(entries(&path).last().unwrap().log, "the end\n");
         }
-        buffer.append(b"the end\n", &mut log).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), MAX_FILES as usize);
-        let total: u64 = files(&path).iter().map(|f| fs::metadata(f).unwrap().len()).sum();
-        assert!(total <= MAX_FILE * u64::from(MAX_FILES));
-        assert_eq!(entries(&path).last().unwrap().log, "the end\n");
     }
 
     /// However much comes at once, no file is over its limit, none that is full
@@ -252,7 +273,8 @@ mod tests {
     fn short_lines_fill_each_file_to_its_limit() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = LogFile::open(path.clone()).unwrap();
+        let retention = Retention { file_size: 4 << 20, files: 5 };
+        let mut log = LogFile::open(path.clone(), retention).unwrap();
         let (mut out, mut err) = (LineBuffer::new("stdout"), LineBuffer::new("stderr"));
         let mut next = 0;
         while fs::read_dir(dir.path()).unwrap().count() < 4 {
@@ -264,8 +286,11 @@ mod tests {
         let lengths: Vec<u64> = files(&path).iter().map(|file| fs::metadata(file).unwrap().len()).collect();
         let longest_entry = 100;
         let (last, full) = lengths.split_last().unwrap();
-        assert!(full.iter().all(|length| (MAX_FILE - longest_entry..=MAX_FILE).contains(length)), "{lengths:?}");
-        assert!(*last <= MAX_FILE, "{lengths:?}");
+        assert!(
+            full.iter().all(|length| (retention.file_size - longest_entry..=retention.file_size).contains(length)),
+            "{lengths:?}"
+        );
+        assert!(*last <= retention.file_size, "{lengths:?}");
         for (number, entry) in entries(&path).iter().enumerate() {
             assert_eq!(entry.log, format!("{number}\n"));
         }
@@ -277,7 +302,7 @@ mod tests {
     fn what_cannot_be_written_does_not_spoil_what_follows() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = LogFile::open(path.clone()).unwrap();
+        let mut log = LogFile::open(path.clone(), Retention::default()).unwrap();
         let mut buffer = LineBuffer::new("stdout");
         buffer.append(b"before\nbegun ", &mut log).unwrap();
         let good = std::mem::replace(&mut log.file, File::open(&path).unwrap());

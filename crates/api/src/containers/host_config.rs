@@ -317,7 +317,7 @@ pub(super) fn host_config(container: &Container) -> Value {
     let mut value = json!({
         "Binds": null,
         "ContainerIDFile": "",
-        "LogConfig": { "Type": or(&log.driver, "json-file"), "Config": log.options },
+        "LogConfig": { "Type": log.driver_name(), "Config": log.options },
         "NetworkMode": or(network_mode, "default"),
         "PortBindings": {},
         "RestartPolicy": { "Name": policy.name(), "MaximumRetryCount": policy.retries() },

@@ -1,6 +1,7 @@
 //! `GET /containers/{id}/logs`.
 
 use casemate_engine::daemon::LogRequest;
+use hyper::StatusCode;
 
 use crate::body::Body;
 use crate::error::ApiError;
@@ -24,7 +25,11 @@ pub(crate) fn logs(call: &Call, id: &str) -> Reply {
     if !request.stdout && !request.stderr {
         return Err(ApiError::bad_request("Bad parameters: you must choose at least one stream"));
     }
-    let terminal = entry.container().record.tty;
+    let container = entry.container();
+    if container.record.host.log.driver == "none" {
+        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "configured logging driver does not support reading"));
+    }
+    let terminal = container.record.tty;
     let mut items = entry.logs(request).map_err(|error| {
         ApiError::from(casemate_model::Failure::new(
             casemate_model::ErrorClass::Internal,

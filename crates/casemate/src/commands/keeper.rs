@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use casemate_keeper::Settings;
 use casemate_record::Layout;
+use casemate_record::log::Retention;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::KeeperArgs;
@@ -51,6 +52,7 @@ pub(crate) fn run(args: KeeperArgs) -> ExitCode {
         name: args.name,
         paths,
         auto_remove: args.auto_remove,
+        log: Retention { file_size: args.log_file_size, files: args.log_files },
         health_deadline: Duration::from_millis(args.health_deadline_ms),
         listener,
         lock,

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use casemate_api::TlsFiles;
-use casemate_engine::Settings;
+use casemate_engine::{InvalidOption, Settings};
 use casemate_model::{Bytes, Isolation};
+use casemate_record::LogRecord;
 
 use crate::cli::{DaemonArgs, Global, millis};
 
@@ -61,8 +62,10 @@ pub(crate) enum ConfigError {
     Host(#[from] HostError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error("failed to set log opts")]
+    LogOptions(#[source] InvalidOption),
     #[error("unable to parse key/value option: {0}")]
-    ExecOption(String),
+    KeyValue(String),
     #[error("Invalid exec-opt value for 'isolation':'{0}'")]
     Isolation(String),
     #[error("invalid exec-opt {0}: control groups are made with cgroupfs")]
@@ -151,6 +154,15 @@ impl Sources {
             settings.isolation = isolation;
         }
 
+        settings.log = LogRecord {
+            driver: args.log_driver.clone().or(file.log_driver).unwrap_or_default(),
+            options: match args.log_opt.is_empty() {
+                true => file.log_opts.unwrap_or_default(),
+                false => args.log_opt.iter().map(|option| pair(option)).collect::<Result<_, _>>()?,
+            },
+        };
+        casemate_engine::check_log_options(&settings.log).map_err(ConfigError::LogOptions)?;
+
         let verify = args.tlsverify.or(file.tlsverify).unwrap_or(false);
         // As in dockerd: to verify is to encrypt.
         let encrypt = verify || args.tls.or(file.tls).unwrap_or(false);
@@ -198,14 +210,17 @@ impl Sources {
     }
 }
 
+fn pair(option: &str) -> Result<(String, String), ConfigError> {
+    let (key, value) = option.split_once('=').ok_or_else(|| ConfigError::KeyValue(option.to_owned()))?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
 /// The engine's default, by dockerd's key for it. The last of several counts.
 fn isolation(options: &[String]) -> Result<Option<Isolation>, ConfigError> {
     let mut isolation = None;
     for option in options {
-        let Some((key, value)) = option.split_once('=') else {
-            return Err(ConfigError::ExecOption(option.clone()));
-        };
-        match (key.trim().to_ascii_lowercase().as_str(), value.trim()) {
+        let (key, value) = pair(option)?;
+        match (key.to_ascii_lowercase().as_str(), value.as_str()) {
             ("isolation", value) => {
                 let parsed = Isolation::parse_or_default(value);
                 let parsed = parsed.map_err(|_| ConfigError::Isolation(value.to_owned()))?;
@@ -213,7 +228,7 @@ fn isolation(options: &[String]) -> Result<Option<Isolation>, ConfigError> {
             }
             ("native.cgroupdriver", "cgroupfs" | "") => {}
             ("native.cgroupdriver", _) => return Err(ConfigError::CgroupDriver(option.clone())),
-            _ => return Err(ConfigError::UnknownExecOption(key.to_owned())),
+            _ => return Err(ConfigError::UnknownExecOption(key)),
         }
     }
     Ok(isolation)
@@ -234,6 +249,7 @@ impl Config {
             health_deadline_ms,
             scratch_size,
             isolation: _,
+            log: container_log,
         } = settings;
         let now = &other.settings;
         [
@@ -245,6 +261,8 @@ impl Config {
             ("boot-timeout", *boot_timeout_ms != now.boot_timeout_ms),
             ("health-deadline", *health_deadline_ms != now.health_deadline_ms),
             ("scratch-size", *scratch_size != now.scratch_size),
+            ("log-driver", container_log.driver != now.log.driver),
+            ("log-opts", container_log.options != now.log.options),
             ("hosts", *hosts != other.hosts),
             ("group", *group != other.group),
             ("pidfile", *pidfile != other.pidfile),
@@ -310,6 +328,10 @@ mod tests {
                 "-D",
                 "-l",
                 "warn",
+                "--log-driver",
+                "local",
+                "--log-opt",
+                "max-size=1m",
                 "--log-format",
                 "json",
                 "--exec-opt",
@@ -326,6 +348,7 @@ mod tests {
             "",
         )
         .unwrap();
+        assert_eq!(config.settings.log, local_megabyte());
         assert_eq!(config.hosts, [Host::Unix("/a".into()), Host::Tcp("127.0.0.1:7".parse().unwrap())]);
         assert_eq!((config.settings.root, config.settings.run), ("/r".into(), "/x".into()));
         assert_eq!((config.pidfile, config.group), ("/p".into(), Some(Group::Named("g".into()))));
@@ -333,6 +356,10 @@ mod tests {
         assert_eq!(config.settings.isolation, Isolation::Hyperv);
         let files = TlsFiles { certificate: "/c".into(), key: "/k".into(), client_authority: Some("/ca".into()) };
         assert_eq!((config.tls, config.shutdown_timeout), (Some(files), Duration::from_secs(3)));
+    }
+
+    fn local_megabyte() -> LogRecord {
+        LogRecord { driver: "local".to_owned(), options: [("max-size".to_owned(), "1m".to_owned())].into() }
     }
 
     #[test]
@@ -343,9 +370,11 @@ mod tests {
                 "group": "g", "debug": true, "log-level": "warn", "log-format": "json",
                 "exec-opts": ["isolation=HyperV", "native.cgroupdriver=cgroupfs"], "tls": true, "tlscert": "/c",
                 "tlskey": "/k", "shutdown-timeout": 3, "lib": "/l", "qemu": "/q", "accelerator": "tcg",
-                "boot-timeout": 1.5, "health-deadline": 2, "scratch-size": "1g"}"#,
+                "boot-timeout": 1.5, "health-deadline": 2, "scratch-size": "1g",
+                "log-driver": "local", "log-opts": {"max-size": "1m"}}"#,
         )
         .unwrap();
+        assert_eq!(config.settings.log, local_megabyte());
         assert_eq!(config.hosts, [Host::Unix("/a".into()), Host::Tcp("0.0.0.0:2376".parse().unwrap())]);
         let Settings { root, run, lib, qemu, accelerator, boot_timeout_ms, health_deadline_ms, scratch_size, .. } =
             config.settings;
@@ -376,6 +405,13 @@ mod tests {
         for (flags, file, expected) in [
             (&["-l", "loud"][..], "", "invalid logging level: loud"),
             (&["--log-format", "xml"], "", "invalid log format: xml"),
+            (
+                &["--log-driver", "syslog"],
+                "",
+                "failed to set log opts: logger: no log driver named 'syslog' is registered",
+            ),
+            (&["--log-opt", "max-file"], "", "unable to parse key/value option: max-file"),
+            (&[], r#"{"log-opts": {"max-file": "none"}}"#, "invalid value for max-file: none"),
             (&["--exec-opt", "isolation"], "", "unable to parse key/value option: isolation"),
             (&["--exec-opt", "isolation=vm"], "", "Invalid exec-opt value for 'isolation':'vm'"),
             (&["--exec-opt", "x=y"], "", "Unrecognised exec-opt 'x'"),

@@ -1,5 +1,6 @@
 //! The configuration file: JSON with dockerd's keys, and the engine's own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -19,6 +20,8 @@ pub(super) struct File {
     pub(super) debug: Option<bool>,
     pub(super) log_level: Option<String>,
     pub(super) log_format: Option<String>,
+    pub(super) log_driver: Option<String>,
+    pub(super) log_opts: Option<BTreeMap<String, String>>,
     pub(super) exec_opts: Option<Vec<String>>,
     pub(super) tls: Option<bool>,
     pub(super) tlsverify: Option<bool>,
@@ -45,7 +48,7 @@ pub(super) struct File {
 }
 
 /// Each key, and the argument that says the same on the command line.
-const KEYS: [(&str, &str); 21] = [
+const KEYS: [(&str, &str); 23] = [
     ("accelerator", "accelerator"),
     ("boot-timeout", "boot_timeout"),
     ("data-root", "root"),
@@ -56,8 +59,10 @@ const KEYS: [(&str, &str); 21] = [
     ("health-deadline", "health_deadline"),
     ("hosts", "host"),
     ("lib", "lib"),
+    ("log-driver", "log_driver"),
     ("log-format", "log_format"),
     ("log-level", "log_level"),
+    ("log-opts", "log_opt"),
     ("pidfile", "pidfile"),
     ("qemu", "qemu"),
     ("scratch-size", "scratch_size"),

@@ -1,6 +1,7 @@
 //! `docker logs`: what a container wrote, while it runs and after.
 
 use casemate_e2e::both_modes;
+use serde_json::json;
 
 both_modes! {
     fn tell_both_streams_apart(docker: &Docker) {
@@ -63,6 +64,49 @@ both_modes! {
         expected.push_str("\nend\n");
         let logs = docker.cli(&["logs", "alone"]).ok();
         assert!(logs.out() == expected, "{logs:?}");
+    }
+
+    /// As many bytes and files as `--log-opt` says, or none at all.
+    fn are_kept_as_far_as_the_options_say(docker: &Docker) {
+        let numbers = |options: &[&str], name: &str| {
+            let run = [&["--name", name][..], options, &["busybox", "seq", "1", "20000"]].concat();
+            docker.run(&run).ok();
+        };
+        numbers(&["--log-opt", "max-size=100k", "--log-opt", "max-file=3"], "three");
+        let logs = docker.cli(&["logs", "three"]).ok().out();
+        let (first, _) = logs.split_once('\n').expect("a line");
+        let first: u32 = first.parse().expect("a number");
+        assert!(first > 1, "all of it was kept");
+        assert_eq!(logs, (first..=20_000).map(|number| format!("{number}\n")).collect::<String>());
+        let path = docker.inspect("three")["LogPath"].as_str().expect("a path").to_owned();
+        for file in ["", ".1", ".2"] {
+            let length = std::fs::metadata(format!("{path}{file}")).expect("a file").len();
+            assert!((1..=100_000).contains(&length), "{file}: {length} bytes");
+        }
+        assert!(!std::path::Path::new(&format!("{path}.3")).exists());
+        let options = docker.inspect("three")["HostConfig"]["LogConfig"].clone();
+        assert_eq!(options, json!({ "Type": "json-file", "Config": { "max-size": "100k", "max-file": "3" } }));
+
+        numbers(&["--log-driver", "none"], "none");
+        docker.cli(&["logs", "none"]).exits(1).complains("configured logging driver does not support reading");
+        numbers(&["--log-driver", "local"], "local");
+        assert_eq!(docker.cli(&["logs", "local"]).ok().out().lines().count(), 20_000);
+        let refused = ["--log-opt", "colour=red", "busybox", "true"];
+        docker.run(&refused).exits(125).complains("unknown log opt 'colour' for json-file log driver");
+    }
+
+    /// However often its file changes while it is read.
+    fn of_a_small_file_are_followed(docker: &Docker) {
+        let script = "echo ready; read line; i=0; while [ $i -lt 300 ]; do echo $i; i=$((i + 1)); usleep 2000; done";
+        let options = ["--name", "rolls", "-i", "--log-opt", "max-size=1k", "--log-opt", "max-file=4"];
+        let mut running = docker.spawn_run(&[&options[..], &["busybox", "sh", "-c", script]].concat());
+        running.stdout.wait_for("ready\n");
+        let follower = docker.spawn(&["logs", "-f", "rolls"]);
+        follower.stdout.wait_for("ready\n");
+        running.write(b"go\n");
+        running.wait().ok();
+        let followed = follower.wait().ok().out();
+        assert!(followed.ends_with("\n299\n"), "{followed}");
     }
 
     fn of_a_terminal_are_one_stream(docker: &Docker) {
