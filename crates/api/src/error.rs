@@ -53,6 +53,7 @@ pub(crate) fn status(class: ErrorClass) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         ErrorClass::NotFound => StatusCode::NOT_FOUND,
+        ErrorClass::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorClass::Conflict => StatusCode::CONFLICT,
         ErrorClass::NotModified => StatusCode::NOT_MODIFIED,
         ErrorClass::Unavailable

@@ -11,6 +11,8 @@ pub enum ErrorClass {
     InvalidArgument,
     /// A container, image or other named thing does not exist.
     NotFound,
+    /// Whoever asks has not shown that they may.
+    Unauthorized,
     /// It exists, but its state or its name's owner does not allow this.
     Conflict,
     /// It is already so.
@@ -48,6 +50,7 @@ impl ErrorClass {
         match self {
             Self::InvalidArgument => "invalid-argument",
             Self::NotFound => "not-found",
+            Self::Unauthorized => "unauthorized",
             Self::Conflict => "conflict",
             Self::NotModified => "not-modified",
             Self::CommandNotFound => "command-not-found",
