@@ -1,11 +1,10 @@
-//! What a container needs to know of an image, read from the image's
-//! configuration. The OCI types end here.
+//! What is known of an image. The forms in JSON are in `configuration`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use casemate_model::{Digest, ParseDigestError};
+use casemate_model::Digest;
 use jiff::Timestamp;
-use oci_spec::image::ImageConfiguration;
 
 use crate::reference::Reference;
 
@@ -17,14 +16,26 @@ pub struct Image {
     pub manifest: Digest,
     /// Its tags; an image without any is reached by its id.
     pub names: Vec<Reference>,
+    /// What registries call it: repositories with the digest of a manifest.
+    pub digests: Vec<Reference>,
+    /// The image that it was made from here, if it was.
+    pub parent: Option<Digest>,
+    /// When a name was given to it last.
+    pub tagged: Option<Timestamp>,
     /// In Go's spelling, as everywhere in images: `amd64`, `arm64`.
     pub architecture: String,
+    pub variant: Option<String>,
+    pub os: String,
     pub created: Option<Timestamp>,
+    pub author: Option<String>,
+    pub comment: Option<String>,
     /// Sum of the sizes of the layers' files, in bytes.
     pub size: u64,
     pub config: ImageConfig,
     /// The layers' diff ids, lowest first.
     pub layers: Vec<Digest>,
+    /// What was done to make it, the first step first.
+    pub history: Vec<Step>,
 }
 
 /// The defaults an image has for its containers. Empty text counts as unset.
@@ -42,98 +53,35 @@ pub struct ImageConfig {
     /// Paths in the container, sorted.
     pub volumes: Vec<String>,
     pub labels: BTreeMap<String, String>,
+    pub healthcheck: Option<Healthcheck>,
+    /// What runs commands that are given as one text.
+    pub shell: Vec<String>,
+    /// Instructions for images made from this one.
+    pub on_build: Vec<String>,
+    /// Windows' command lines only.
+    pub args_escaped: bool,
 }
 
-/// A configuration, parsed.
-pub(crate) struct Configuration {
-    pub(crate) architecture: String,
-    pub(crate) os: String,
-    pub(crate) created: Option<Timestamp>,
-    pub(crate) config: ImageConfig,
-    pub(crate) layers: Vec<Digest>,
+/// How the health of the image's containers is looked at; what is absent has
+/// the engine's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Healthcheck {
+    /// `["CMD", …]`, `["CMD-SHELL", "…"]`, `["NONE"]`, or empty.
+    pub test: Vec<String>,
+    pub interval: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub start_period: Option<Duration>,
+    pub start_interval: Option<Duration>,
+    pub retries: Option<u32>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigurationError {
-    #[error("not the JSON of an image configuration")]
-    Json(#[from] serde_json::Error),
-    #[error("a layer's diff id is malformed")]
-    DiffId(#[from] ParseDigestError),
-}
-
-impl Configuration {
-    pub(crate) fn parse(json: &[u8]) -> Result<Self, ConfigurationError> {
-        let raw: ImageConfiguration = serde_json::from_slice(json)?;
-        let layers = raw.rootfs().diff_ids().iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
-        Ok(Self {
-            architecture: raw.architecture().to_string(),
-            os: raw.os().to_string(),
-            // A date that cannot be read says nothing about the content.
-            created: raw.created().as_ref().and_then(|text| text.parse().ok()),
-            config: raw.config().as_ref().map(ImageConfig::from_oci).unwrap_or_default(),
-            layers,
-        })
-    }
-}
-
-impl ImageConfig {
-    fn from_oci(raw: &oci_spec::image::Config) -> Self {
-        let text = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
-        let list = |value: &Option<Vec<String>>| value.clone().unwrap_or_default();
-        let sorted = |value: &Option<Vec<String>>| {
-            let mut list = list(value);
-            list.sort();
-            list
-        };
-        Self {
-            env: list(raw.env()),
-            cmd: list(raw.cmd()),
-            entrypoint: list(raw.entrypoint()),
-            working_dir: text(raw.working_dir()),
-            user: text(raw.user()),
-            stop_signal: text(raw.stop_signal()),
-            exposed_ports: sorted(raw.exposed_ports()),
-            volumes: sorted(raw.volumes()),
-            labels: raw.labels().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_docker_writes_is_understood() {
-        let json = format!(
-            r#"{{"architecture":"amd64","os":"linux","created":"2024-05-01T10:11:12.123456789Z","author":null,
-            "container":"abc","docker_version":"20.10","variant":"",
-            "config":{{"Hostname":"","User":"","ExposedPorts":{{"80/tcp":{{}},"443/tcp":{{}}}},"Env":["A=b=c","D="],
-              "Cmd":["sh","-c","x"],"Healthcheck":{{"Test":["CMD","true"]}},"ArgsEscaped":true,"Image":"","Volumes":null,
-              "WorkingDir":"/w","Entrypoint":null,"OnBuild":null,"Labels":{{"k":"v"}},"StopSignal":"SIGQUIT"}},
-            "rootfs":{{"type":"layers","diff_ids":["sha256:{}"]}},"history":[{{"created_by":"x","empty_layer":true}}]}}"#,
-            "a".repeat(64)
-        );
-        let parsed = Configuration::parse(json.as_bytes()).unwrap();
-        assert_eq!((parsed.architecture.as_str(), parsed.os.as_str()), ("amd64", "linux"));
-        assert_eq!(parsed.created.unwrap().to_string(), "2024-05-01T10:11:12.123456789Z");
-        assert_eq!(parsed.layers[0].hex(), "a".repeat(64));
-        let expected = ImageConfig {
-            env: vec!["A=b=c".into(), "D=".into()],
-            cmd: vec!["sh".into(), "-c".into(), "x".into()],
-            working_dir: Some("/w".into()),
-            stop_signal: Some("SIGQUIT".into()),
-            exposed_ports: vec!["443/tcp".into(), "80/tcp".into()],
-            labels: [("k".to_owned(), "v".to_owned())].into(),
-            ..ImageConfig::default()
-        };
-        assert_eq!(parsed.config, expected);
-    }
-
-    #[test]
-    fn malformed_configurations_are_refused() {
-        let json = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:12"]}}"#;
-        assert!(matches!(Configuration::parse(json.as_bytes()), Err(ConfigurationError::DiffId(_))));
-        assert!(matches!(Configuration::parse(b"{"), Err(ConfigurationError::Json(_))));
-    }
+/// One step of an image's making.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    pub created: Option<Timestamp>,
+    pub created_by: String,
+    pub author: String,
+    pub comment: String,
+    /// It changed the configuration and no file.
+    pub empty_layer: bool,
 }

@@ -11,7 +11,9 @@
 //! store as it was. The modules `archive` and `store` and `casemate_tree` say how.
 
 mod archive;
+mod changes;
 mod compression;
+mod configuration;
 mod disk;
 mod erofs;
 #[cfg(test)]
@@ -26,11 +28,13 @@ mod store;
 
 pub use archive::ArchiveError;
 pub use casemate_tree::{TarError, UnpackError};
+pub use changes::ChangeError;
 pub use compression::{Compression, DecompressError, Decompressed, SIGNATURE, decompress};
+pub use configuration::ConfigurationError;
 pub use disk::DiskError;
 pub use erofs::WriteError;
 pub use fuzz::fuzz_archive;
-pub use image::{ConfigurationError, Image, ImageConfig};
+pub use image::{Healthcheck, Image, ImageConfig, Step};
 pub use reference::{ParseReferenceError, Reference};
 pub use store::{
     ErofsError, ErofsImage, Hold, ImageRow, LoadError, LoadProgress, LoadedImage, OpenError, RecordsError, RemoveError,

@@ -4,8 +4,8 @@ use casemate_model::{Classify, Digest, ErrorClass};
 use casemate_tree::TarError;
 
 use crate::compression::Compression;
+use crate::configuration::ConfigurationError;
 use crate::disk::DiskError;
-use crate::image::ConfigurationError;
 use crate::reference::ParseReferenceError;
 
 /// Paths are those within the archive.

@@ -21,8 +21,8 @@ use std::io::Read;
 use casemate_model::Digest;
 
 use crate::compression::Compression;
+use crate::configuration::Configuration;
 use crate::disk::DiskError;
-use crate::image::Configuration;
 use crate::limits::Limits;
 use crate::reference::Reference;
 

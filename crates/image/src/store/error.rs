@@ -6,8 +6,8 @@ use casemate_tree::UnpackError;
 use super::records::RecordsError;
 use crate::archive::ArchiveError;
 use crate::compression::Compression;
+use crate::configuration::ConfigurationError;
 use crate::disk::DiskError;
-use crate::image::ConfigurationError;
 use crate::reference::ParseReferenceError;
 
 #[derive(Debug, thiserror::Error)]

@@ -252,7 +252,19 @@ impl<'a> Layers<'a> {
         let size = sizes.fold(0, |sum: u64, size| sum.saturating_add(*size));
         let stored = |PlannedLayer { blob, diff_id }| StoredLayer { diff_id, blob: blob.digest };
         let layers = layers.into_iter().map(stored).collect();
-        Ok(ImageRecord { id: config.digest, manifest, names, architecture, created, size, layers })
+        let tagged = (!names.is_empty()).then(jiff::Timestamp::now);
+        Ok(ImageRecord {
+            id: config.digest,
+            manifest,
+            names,
+            digests: Vec::new(),
+            parent: None,
+            tagged,
+            architecture,
+            created,
+            size,
+            layers,
+        })
     }
 }
 

@@ -26,6 +26,11 @@ pub(super) struct ImageRecord {
     pub(super) manifest: Digest,
     /// Each with a tag; no name is in two records.
     pub(super) names: Vec<Reference>,
+    /// Each with a digest: what registries call it.
+    pub(super) digests: Vec<Reference>,
+    pub(super) parent: Option<Digest>,
+    /// When a name was given to it last.
+    pub(super) tagged: Option<jiff::Timestamp>,
     pub(super) architecture: String,
     pub(super) created: Option<jiff::Timestamp>,
     pub(super) size: u64,
@@ -74,6 +79,12 @@ struct DiskImage {
     id: String,
     manifest: String,
     names: Vec<String>,
+    #[serde(default)]
+    digests: Vec<String>,
+    #[serde(default)]
+    parent: Option<String>,
+    #[serde(default)]
+    tagged: Option<String>,
     architecture: String,
     created: Option<String>,
     size: u64,
@@ -103,7 +114,15 @@ impl Records {
             known.names.retain(|name| !image.names.contains(name));
         }
         match self.images.iter_mut().find(|known| known.id == image.id) {
-            Some(known) => known.names.extend(image.names),
+            Some(known) => {
+                known.names.extend(image.names);
+                for digest in image.digests {
+                    if !known.digests.contains(&digest) {
+                        known.digests.push(digest);
+                    }
+                }
+                known.tagged = image.tagged.or(known.tagged);
+            }
             None => self.images.push(image),
         }
     }
@@ -140,7 +159,7 @@ impl Records {
 impl ImageRecord {
     /// The error is the name of the malformed field.
     fn from_disk(disk: DiskImage) -> Result<Self, &'static str> {
-        let DiskImage { id, manifest, names, architecture, created, size, layers } = disk;
+        let DiskImage { id, manifest, names, digests, parent, tagged, architecture, created, size, layers } = disk;
         let layer = |DiskLayer { diff_id, blob }| {
             Ok(StoredLayer {
                 diff_id: diff_id.parse().map_err(|_| "diff_id")?,
@@ -151,6 +170,9 @@ impl ImageRecord {
             id: id.parse().map_err(|_| "id")?,
             manifest: manifest.parse().map_err(|_| "manifest")?,
             names: names.iter().map(|name| name.parse().map_err(|_| "name")).collect::<Result<_, _>>()?,
+            digests: digests.iter().map(|name| name.parse().map_err(|_| "digest")).collect::<Result<_, _>>()?,
+            parent: parent.map(|text| text.parse().map_err(|_| "parent")).transpose()?,
+            tagged: tagged.map(|text| text.parse().map_err(|_| "tagged")).transpose()?,
             architecture,
             created: created.map(|text| text.parse().map_err(|_| "created")).transpose()?,
             size,
@@ -159,7 +181,7 @@ impl ImageRecord {
     }
 
     fn to_disk(&self) -> DiskImage {
-        let Self { id, manifest, names, architecture, created, size, layers } = self;
+        let Self { id, manifest, names, digests, parent, tagged, architecture, created, size, layers } = self;
         let layer = |StoredLayer { diff_id, blob }: &StoredLayer| DiskLayer {
             diff_id: diff_id.to_string(),
             blob: blob.to_string(),
@@ -168,6 +190,9 @@ impl ImageRecord {
             id: id.to_string(),
             manifest: manifest.to_string(),
             names: names.iter().map(Reference::canonical).collect(),
+            digests: digests.iter().map(Reference::canonical).collect(),
+            parent: parent.as_ref().map(Digest::to_string),
+            tagged: tagged.map(|time| time.to_string()),
             architecture: architecture.clone(),
             created: created.map(|time| time.to_string()),
             size: *size,
@@ -205,6 +230,9 @@ mod tests {
             id: digest(id),
             manifest: digest('b'),
             names: names.iter().map(|name| name.parse().unwrap()).collect(),
+            digests: vec![format!("busybox@{}", digest('f')).parse().unwrap()],
+            parent: Some(digest('9')),
+            tagged: Some("2024-05-02T10:11:12Z".parse().unwrap()),
             architecture: "amd64".into(),
             created: Some("2024-05-01T10:11:12.5Z".parse().unwrap()),
             size: 5,

@@ -6,9 +6,10 @@ use casemate_model::Digest;
 
 use super::records::{ImageRecord, Records, RecordsError};
 use super::{ResolveError, Store};
+use crate::configuration::Configuration;
 use crate::disk::DiskError;
 use crate::hash::digest_of;
-use crate::image::{Configuration, Image};
+use crate::image::Image;
 use crate::reference::{ParseReferenceError, Reference};
 
 /// A line of `casemate images`: there is one for each name of an image, and one
@@ -77,9 +78,28 @@ impl Store {
         }
         let configuration = Configuration::parse(&json)
             .map_err(|source| ResolveError::Configuration { id: record.id.clone(), source })?;
-        let ImageRecord { id, manifest, names, architecture, created, size, layers } = record.clone();
+        let ImageRecord { id, manifest, names, digests, parent, tagged, architecture, created, size, layers } =
+            record.clone();
         let layers = layers.into_iter().map(|layer| layer.diff_id).collect();
-        Ok(Image { id, manifest, names, architecture, created, size, config: configuration.config, layers })
+        let Configuration { variant, os, author, comment, config, history, .. } = configuration;
+        Ok(Image {
+            id,
+            manifest,
+            names,
+            digests,
+            parent,
+            tagged,
+            architecture,
+            variant,
+            os,
+            created,
+            author,
+            comment,
+            size,
+            config,
+            layers,
+            history,
+        })
     }
 }
 
@@ -90,9 +110,13 @@ impl Records {
             Err(error) => return self.find_by_id(text)?.ok_or_else(|| not_found_or(text, error)),
         };
         if let Some(digest) = parsed.digest() {
-            let has_name = |image: &&ImageRecord| image.names.iter().any(|name| name.same_repository(&parsed));
-            let mut matching = self.images.iter().filter(|image| image.manifest == *digest || image.id == *digest);
-            return matching.find(has_name).map(Match::Id).ok_or_else(|| not_found(&parsed));
+            let has_name = |image: &&ImageRecord| {
+                let is_digest = image.manifest == *digest || image.id == *digest;
+                let here = |name: &&Reference| name.same_repository(&parsed);
+                (is_digest && image.names.iter().any(|name| here(&name)))
+                    || image.digests.iter().filter(here).any(|name| name.digest() == Some(digest))
+            };
+            return self.images.iter().find(has_name).map(Match::Id).ok_or_else(|| not_found(&parsed));
         }
         if let Some(image) = self.named(&parsed) {
             return Ok(Match::Name(image, parsed));
