@@ -172,6 +172,7 @@ mod tests {
             exposed_ports: Vec::new(),
             volumes: Vec::new(),
             labels: BTreeMap::new(),
+            ..ImageConfig::default()
         }
     }
 

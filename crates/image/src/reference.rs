@@ -94,6 +94,21 @@ impl Reference {
         self
     }
 
+    /// What remains without the tag: the repository, with its digest if any.
+    pub fn without_tag(&self) -> Self {
+        Self { tag: None, ..self.clone() }
+    }
+
+    /// The repository with this digest alone.
+    pub fn with_digest(&self, digest: Digest) -> Self {
+        Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
+    /// The repository with this tag alone; none if that is no tag.
+    pub fn with_tag(&self, tag: &str) -> Option<Self> {
+        is_tag(tag).then(|| Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+    }
+
     /// Whether both name the same repository, whatever their tags and digests.
     pub fn same_repository(&self, other: &Self) -> bool {
         self.domain == other.domain && self.path == other.path

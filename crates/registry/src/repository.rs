@@ -81,6 +81,11 @@ impl Repository {
         }))
     }
 
+    /// Of a copy of the registry that was meant: what it lacks, that may have.
+    pub fn is_mirror(&self) -> bool {
+        self.0.endpoint.is_mirror
+    }
+
     /// The digest that the registry says a tag has, if it says so without being
     /// asked for the manifest.
     pub async fn digest(&self, tag: &str) -> Option<Digest> {

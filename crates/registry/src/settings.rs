@@ -80,6 +80,11 @@ impl Default for InsecureRegistries {
 }
 
 impl InsecureRegistries {
+    /// Not even those of this host.
+    pub fn none() -> Self {
+        Self { hosts: BTreeSet::new(), networks: Vec::new() }
+    }
+
     /// From the values of `insecure-registries`: `host`, `host:port` or a
     /// network in CIDR notation.
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Self, ParseSettingError> {

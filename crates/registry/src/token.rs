@@ -31,14 +31,10 @@ pub(crate) struct Token {
 
 #[derive(Deserialize)]
 struct TokenAnswer {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    access_token: String,
-    #[serde(default)]
-    refresh_token: String,
-    #[serde(default)]
-    expires_in: u64,
+    token: Option<String>,
+    access_token: Option<String>,
+    refresh_token: Option<String>,
+    expires_in: Option<u64>,
 }
 
 /// What is asked for.
@@ -79,15 +75,13 @@ pub(crate) async fn fetch(
     })?;
     let body = answer.body.all(MAX_ANSWER).await?;
     let answer: TokenAnswer = serde_json::from_slice(&body).map_err(RegistryError::TokenJson)?;
-    let token = if answer.access_token.is_empty() { answer.token } else { answer.access_token };
-    if token.is_empty() {
-        return Err(RegistryError::NoToken);
-    }
-    let lifetime = Duration::from_secs(answer.expires_in).max(LEAST_LIFETIME);
+    let set = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let token = set(answer.access_token).or(set(answer.token)).ok_or(RegistryError::NoToken)?;
+    let lifetime = Duration::from_secs(answer.expires_in.unwrap_or_default()).max(LEAST_LIFETIME);
     // A lifetime beyond what a clock can hold is for ever.
     let now = Instant::now();
     let expires = now.checked_add(lifetime).unwrap_or(now + Duration::from_secs(u64::from(u32::MAX)));
-    let identity = (!answer.refresh_token.is_empty()).then(|| Secret::new(answer.refresh_token));
+    let identity = set(answer.refresh_token).map(Secret::new);
     Ok(Token { token: Secret::new(token), expires, identity })
 }
 

@@ -1,10 +1,9 @@
 //! `manifest.json`, as `docker save` has written it since Docker 1.10.
 
-use oci_spec::image::{DescriptorBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION};
 use serde::Deserialize;
 
 use super::{ArchiveError, Blob, Fetch, PlannedImage, PlannedLayer, PlannedManifest, Source};
-use crate::compression::Compression;
+use crate::manifest;
 use crate::reference::Reference;
 use casemate_model::Digest;
 
@@ -77,34 +76,11 @@ fn check_name(path: &str, config: &Blob) -> Result<(), ArchiveError> {
     }
 }
 
-/// The OCI manifest of an image that came without one, so that all images in
-/// the store have the same form. It depends on nothing but the content.
 fn make_manifest<F: Fetch>(
     source: &Source<'_, F>,
     config: &Blob,
     layers: &[PlannedLayer],
 ) -> Result<Vec<u8>, ArchiveError> {
-    let descriptor = |media_type: MediaType, blob: &Blob| {
-        let digest: oci_spec::image::Digest =
-            blob.digest.to_string().parse().expect("a digest of ours is one of OCI's");
-        DescriptorBuilder::default().media_type(media_type).digest(digest).size(blob.size).build()
-    };
-    let mut descriptors = Vec::new();
-    for layer in layers {
-        let media_type = match source.compression(&layer.blob)? {
-            Compression::Gzip => MediaType::ImageLayerGzip,
-            Compression::Zstd => MediaType::ImageLayerZstd,
-            // Layers in a format that is not supported fail when they are unpacked.
-            Compression::None | Compression::Bzip2 | Compression::Xz => MediaType::ImageLayer,
-        };
-        descriptors.push(descriptor(media_type, &layer.blob).expect("all required fields are set"));
-    }
-    let manifest = ImageManifestBuilder::default()
-        .schema_version(SCHEMA_VERSION)
-        .media_type(MediaType::ImageManifest)
-        .config(descriptor(MediaType::ImageConfig, config).expect("all required fields are set"))
-        .layers(descriptors)
-        .build()
-        .expect("all required fields are set");
-    Ok(serde_json::to_vec(&manifest).expect("a manifest has no map with keys that are not text"))
+    let layers = layers.iter().map(|layer| Ok((layer.blob.clone(), source.compression(&layer.blob)?)));
+    Ok(manifest::make(config, &layers.collect::<Result<Vec<_>, ArchiveError>>()?))
 }

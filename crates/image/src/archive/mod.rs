@@ -13,7 +13,8 @@ mod oci;
 mod scan;
 
 pub use error::ArchiveError;
-pub(crate) use scan::{Keep, scan};
+pub(crate) use oci::IMAGE_NAME;
+pub(crate) use scan::{Keep, blob_path, scan};
 
 use std::collections::HashMap;
 use std::io::Read;

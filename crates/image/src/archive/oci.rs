@@ -7,13 +7,13 @@ use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, ImageIndex, ImageManifest
 
 use super::scan::blob_path;
 use super::{ArchiveError, Blob, Fetch, PlannedImage, PlannedManifest, Source};
-use crate::platform;
+use crate::platform::Platform as Wanted;
 use crate::reference::Reference;
 
 pub(super) const INDEX: &str = "index.json";
 
 /// The full name that containerd, Docker and BuildKit give an image.
-const ANNOTATION_IMAGE_NAME: &str = "io.containerd.image.name";
+pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 /// BuildKit's mark on what is about an image and is none.
 const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -56,7 +56,7 @@ pub(super) fn images<F: Fetch>(source: &Source<'_, F>) -> Result<Vec<PlannedImag
 /// The name that the descriptor's annotations give the image, if they do.
 fn name_of(descriptor: &Descriptor) -> Result<Option<Reference>, ArchiveError> {
     let annotation = |key: &str| descriptor.annotations().as_ref().and_then(|annotations| annotations.get(key));
-    if let Some(name) = annotation(ANNOTATION_IMAGE_NAME) {
+    if let Some(name) = annotation(IMAGE_NAME) {
         let parsed = name.parse::<Reference>();
         let parsed = parsed.map_err(|source| ArchiveError::Name { name: name.clone(), source })?;
         return Ok(Some(parsed.or_latest()));
@@ -79,7 +79,7 @@ fn choose(candidates: &[Descriptor], name: Option<&Reference>) -> Result<Vec<Des
         (true, [_, ..]) => Err(ArchiveError::Platform {
             image: name.map_or_else(|| "without a name".to_owned(), Reference::to_string),
             offered: images.iter().filter_map(|d| d.platform().as_ref()).map(describe).collect::<Vec<_>>().join(", "),
-            host: platform::host(),
+            host: Wanted::host().to_string(),
         }),
         _ => Ok(runnable.into_iter().map(|(_, descriptor)| descriptor.clone()).collect()),
     }
@@ -87,7 +87,7 @@ fn choose(candidates: &[Descriptor], name: Option<&Reference>) -> Result<Vec<Des
 
 fn fitness(descriptor: &Descriptor) -> Option<u8> {
     match descriptor.platform() {
-        Some(platform) => platform::fitness(
+        Some(platform) => Wanted::host().fitness(
             &platform.os().to_string(),
             &platform.architecture().to_string(),
             platform.variant().as_deref(),

@@ -155,7 +155,7 @@ impl Contents {
 }
 
 /// The path of a content-addressed file.
-pub(super) fn blob_path(digest: &Digest) -> String {
+pub(crate) fn blob_path(digest: &Digest) -> String {
     format!("{BLOBS}{}", digest.hex())
 }
 

@@ -1,11 +1,11 @@
 //! Putting a load's result in place.
 
 use std::fs;
-use std::path::Path;
 
 use casemate_model::Digest;
 
 use super::records::ImageRecord;
+use super::spool::Spool;
 use super::staging::{Journal, Staging};
 use super::{LoadError, Lock, Store};
 use crate::disk::{DiskError, sync_directory};
@@ -13,11 +13,11 @@ use crate::disk::{DiskError, sync_directory};
 impl Store {
     /// Moves blobs and layers from staging to their places and writes the
     /// records. On failure the store is as it was.
-    pub(super) fn commit(&self, staging: &Staging, blobs: &Path, images: Vec<ImageRecord>) -> Result<(), LoadError> {
+    pub(super) fn commit(&self, staging: &Staging, spool: &Spool, images: Vec<ImageRecord>) -> Result<(), LoadError> {
         let lock = self.lock()?;
         // What a dead process had put in place must not be taken for the store's.
         self.clean(&lock)?;
-        let result = self.put_in_place(&lock, staging, blobs, images);
+        let result = self.put_in_place(&lock, staging, spool, images);
         if result.is_err() {
             self.take_back(&lock, staging.path())?;
         }
@@ -28,7 +28,7 @@ impl Store {
         &self,
         lock: &Lock,
         staging: &Staging,
-        blobs: &Path,
+        spool: &Spool,
         images: Vec<ImageRecord>,
     ) -> Result<(), LoadError> {
         let mut records = self.read_records()?;
@@ -36,11 +36,10 @@ impl Store {
         let mut journal = Journal::default();
         let mut moves = Vec::new();
         for image in images.iter().filter(|image| records.with_id(&image.id).is_none()) {
-            let own = [&image.id, &image.manifest].into_iter();
-            for digest in own.chain(image.layers.iter().map(|layer| &layer.blob)) {
+            for digest in image.blobs() {
                 if !self.blob(digest).exists() {
                     journal.blob(digest);
-                    moves.push((blobs.join(digest.hex()), self.blob(digest)));
+                    moves.push((spool.path(digest), self.blob(digest)));
                 }
             }
             for diff_id in image.layers.iter().map(|layer| &layer.diff_id) {

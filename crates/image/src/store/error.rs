@@ -77,6 +77,8 @@ pub enum ResolveError {
     NotFound { reference: String },
     #[error(transparent)]
     Reference(#[from] ParseReferenceError),
+    #[error("syntax error in pattern {pattern:?}")]
+    Pattern { pattern: String },
     #[error("{prefix:?} is the beginning of more than one image's id")]
     Ambiguous { prefix: String },
     #[error("the image {id} is damaged: its configuration has another digest")]
@@ -94,7 +96,7 @@ impl Classify for ResolveError {
         match self {
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::Reference(source) => source.class(),
-            Self::Ambiguous { .. } => ErrorClass::InvalidArgument,
+            Self::Ambiguous { .. } | Self::Pattern { .. } => ErrorClass::InvalidArgument,
             Self::Damaged { .. } | Self::Configuration { .. } => ErrorClass::Internal,
             Self::Records(source) => source.class(),
             Self::Disk(source) => source.class(),

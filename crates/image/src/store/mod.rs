@@ -30,20 +30,36 @@
 mod commit;
 mod erofs;
 mod error;
+mod history;
 mod hold;
+mod layers;
+mod list;
 mod load;
+mod make;
+mod prune;
+mod receive;
 mod records;
 mod remove;
 mod resolve;
+mod save;
+mod spool;
 mod staging;
+mod tag;
 
 pub use erofs::{ErofsError, ErofsImage};
 pub use error::{LoadError, OpenError, RemoveError, ResolveError};
+pub use history::HistoryRow;
 pub use hold::Hold;
+pub use list::{ImageSummary, LabelFilter, ListFilter};
 pub use load::{LoadProgress, LoadedImage};
+pub use make::{ImportError, ImportRequest, MakeRequest};
+pub use prune::{PruneFilter, Pruned};
+pub(crate) use receive::{Incoming, Needs, Place, Progress};
 pub use records::RecordsError;
 pub use remove::{Removed, User, Users};
 pub use resolve::ImageRow;
+pub use save::SaveError;
+pub use tag::TagError;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -55,7 +71,8 @@ use rustix::fs::{FlockOperation, flock};
 use crate::disk::DiskError;
 use crate::limits::Limits;
 
-#[derive(Debug)]
+/// Cheap to clone; clones are the same store.
+#[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
     limits: Limits,
@@ -89,6 +106,10 @@ impl Store {
     /// Where a layer is, or would be: the directory for overlayfs.
     pub fn layer_dir(&self, diff_id: &Digest) -> PathBuf {
         self.layer(diff_id).join("diff")
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits.clone()
     }
 
     fn lock(&self) -> Result<Lock, DiskError> {

@@ -132,9 +132,12 @@ impl Records {
     }
 
     pub(super) fn uses_blob(&self, digest: &Digest) -> bool {
-        self.images.iter().any(|image| {
-            image.id == *digest || image.manifest == *digest || image.layers.iter().any(|layer| layer.blob == *digest)
-        })
+        self.images.iter().any(|image| image.blobs().any(|blob| blob == digest))
+    }
+
+    /// Whether another image was made from this one.
+    pub(super) fn has_children(&self, id: &Digest) -> bool {
+        self.images.iter().any(|image| image.parent.as_ref() == Some(id))
     }
 
     fn parse(path: &Path, json: &[u8]) -> Result<Self, RecordsError> {
@@ -157,6 +160,11 @@ impl Records {
 }
 
 impl ImageRecord {
+    /// All files that the image consists of.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = &Digest> {
+        [&self.id, &self.manifest].into_iter().chain(self.layers.iter().map(|layer| &layer.blob))
+    }
+
     /// The error is the name of the malformed field.
     fn from_disk(disk: DiskImage) -> Result<Self, &'static str> {
         let DiskImage { id, manifest, names, digests, parent, tagged, architecture, created, size, layers } = disk;
@@ -266,5 +274,7 @@ mod tests {
             |id: char| records.with_id(&digest(id)).unwrap().names.iter().map(|n| n.to_string()).collect::<Vec<_>>();
         assert_eq!(names('a'), ["y:1", "z:1"]);
         assert_eq!(names('e'), ["x:1"]);
+        // What a registry calls an image stays its own.
+        assert_eq!(records.with_id(&digest('a')).unwrap().digests.len(), 1);
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use casemate_model::{ContainerId, Digest};
 
 use super::hold::claim;
-use super::records::Records;
+use super::records::{ImageRecord, Records};
 use super::resolve::Match;
 use super::staging::remove_path;
 use super::{Lock, RemoveError, Store};
@@ -43,7 +43,7 @@ pub struct User {
 }
 
 impl Users {
-    fn any(&self, image: &Digest) -> Option<&User> {
+    pub(super) fn any(&self, image: &Digest) -> Option<&User> {
         self.containers.iter().find(|user| user.image == *image)
     }
 
@@ -79,8 +79,8 @@ impl Store {
         let lock = self.lock()?;
         let mut records = self.read_records()?;
         let Plan { id, untagged, delete } = match records.find(reference)? {
-            Match::Name(image, name) if image.names.len() > 1 => {
-                Plan { id: image.id.clone(), untagged: vec![name], delete: false }
+            Match::Name(image, name) if image.remaining(&name).next().is_some() => {
+                Plan { id: image.id.clone(), untagged: image.going_with(name), delete: false }
             }
             Match::Name(image, name) => {
                 if let (false, Some(user)) = (force, users.any(&image.id)) {
@@ -91,20 +91,20 @@ impl Store {
                     });
                 }
                 let delete = users.running(&image.id).is_none();
-                Plan { id: image.id.clone(), untagged: vec![name], delete }
+                Plan { id: image.id.clone(), untagged: image.going_with(name), delete }
             }
             Match::Id(image) => {
                 let id = image.id.clone();
                 if let Some(user) = users.running(&id) {
                     return Err(RemoveError::Running { image: id, container: user.container.clone() });
                 }
-                if !force && image.names.len() > 1 {
+                if !force && !image.has_one_name() {
                     return Err(RemoveError::ManyNames { image: id });
                 }
                 if let (false, Some(user)) = (force, users.any(&id)) {
                     return Err(RemoveError::Stopped { image: id, container: user.container.clone() });
                 }
-                Plan { id, untagged: image.names.clone(), delete: true }
+                Plan { id, untagged: image.names.iter().chain(&image.digests).cloned().collect(), delete: true }
             }
         };
         records.take(&id, &untagged, delete);
@@ -119,6 +119,13 @@ impl Store {
         let lock = self.lock()?;
         let records = self.read_records()?;
         self.sweep_locked(&lock, &records, users)
+    }
+
+    pub(super) fn for_each_layer(&self, visit: &mut dyn FnMut(&Digest)) -> Result<(), DiskError> {
+        for_each_digest(&self.layers(), &mut |_, diff_id| {
+            visit(diff_id);
+            Ok(())
+        })
     }
 
     fn sweep_locked(&self, lock: &Lock, records: &Records, users: &Users) -> Result<(), RemoveError> {
@@ -149,6 +156,34 @@ impl Records {
         }
         for image in self.images.iter_mut().filter(|image| image.id == *id) {
             image.names.retain(|name| !names.contains(name));
+            image.digests.retain(|name| !names.contains(name));
+        }
+    }
+}
+
+impl ImageRecord {
+    /// What goes with a name: after a repository's last tag its digests mean
+    /// nothing to anyone.
+    fn going_with(&self, name: Reference) -> Vec<Reference> {
+        let is_last_tag =
+            name.tag().is_some() && !self.names.iter().any(|other| *other != name && other.same_repository(&name));
+        let digests = self.digests.iter().filter(|digest| is_last_tag && digest.same_repository(&name));
+        let digests: Vec<Reference> = digests.cloned().collect();
+        [name].into_iter().chain(digests).collect()
+    }
+
+    /// The names and digests that the image has without this name.
+    fn remaining(&self, name: &Reference) -> impl Iterator<Item = &Reference> {
+        let going = self.going_with(name.clone());
+        self.names.iter().chain(&self.digests).filter(move |name| !going.contains(name))
+    }
+
+    /// A tag with the digest that it was pulled by is one name.
+    fn has_one_name(&self) -> bool {
+        match (self.names.as_slice(), self.digests.as_slice()) {
+            ([], _) | ([_], []) => self.digests.len() <= 1,
+            ([name], [digest]) => name.same_repository(digest),
+            _ => false,
         }
     }
 }

@@ -26,14 +26,14 @@ pub struct ImageRow {
 
 /// How a user's words led to an image.
 pub(super) enum Match<'a> {
-    /// By this name of it.
+    /// By this name of it, which may be a digest that it was pulled by.
     Name(&'a ImageRecord, Reference),
     /// By its id, or by digest.
     Id(&'a ImageRecord),
 }
 
 impl<'a> Match<'a> {
-    fn record(&self) -> &'a ImageRecord {
+    pub(super) fn record(&self) -> &'a ImageRecord {
         match self {
             Self::Name(record, _) | Self::Id(record) => record,
         }
@@ -55,7 +55,8 @@ impl Store {
                 size: image.size,
             };
             match image.names.is_empty() {
-                true => rows.push(row(None)),
+                // What a registry calls it at least says what it was.
+                true => rows.push(row(image.digests.first())),
                 false => rows.extend(image.names.iter().map(|name| row(Some(name)))),
             }
         }
@@ -70,7 +71,7 @@ impl Store {
     }
 
     /// Reads the configuration, which must still have the digest that is its id.
-    fn read_image(&self, record: &ImageRecord) -> Result<Image, ResolveError> {
+    pub(super) fn read_image(&self, record: &ImageRecord) -> Result<Image, ResolveError> {
         let path = self.blob(&record.id);
         let json = fs::read(&path).map_err(|e| DiskError::new("read", &path, e))?;
         if digest_of(&json) != record.id {
@@ -110,13 +111,13 @@ impl Records {
             Err(error) => return self.find_by_id(text)?.ok_or_else(|| not_found_or(text, error)),
         };
         if let Some(digest) = parsed.digest() {
-            let has_name = |image: &&ImageRecord| {
-                let is_digest = image.manifest == *digest || image.id == *digest;
-                let here = |name: &&Reference| name.same_repository(&parsed);
-                (is_digest && image.names.iter().any(|name| here(&name)))
-                    || image.digests.iter().filter(here).any(|name| name.digest() == Some(digest))
-            };
-            return self.images.iter().find(has_name).map(Match::Id).ok_or_else(|| not_found(&parsed));
+            let name = parsed.without_tag();
+            if let Some(image) = self.images.iter().find(|image| image.digests.contains(&name)) {
+                return Ok(Match::Name(image, name));
+            }
+            let has_name = |image: &&ImageRecord| image.names.iter().any(|name| name.same_repository(&parsed));
+            let mut matching = self.images.iter().filter(|image| image.manifest == *digest || image.id == *digest);
+            return matching.find(has_name).map(Match::Id).ok_or_else(|| not_found(&parsed));
         }
         if let Some(image) = self.named(&parsed) {
             return Ok(Match::Name(image, parsed));

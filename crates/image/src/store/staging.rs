@@ -22,7 +22,8 @@ use crate::disk::{DiskError, replace_file};
 const JOURNAL: &str = "journal.json";
 
 /// Removed with all its content when it goes out of scope.
-pub(super) struct Staging {
+#[derive(Debug)]
+pub(crate) struct Staging {
     path: PathBuf,
     _owned: File,
 }
