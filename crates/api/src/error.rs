@@ -95,7 +95,13 @@ from_classified! {
     casemate_engine::RenameError,
     casemate_engine::StartError,
     casemate_engine::UpdateError,
+    casemate_image::ImportError,
     casemate_image::LoadError,
+    casemate_image::PullError,
     casemate_image::RecordsError,
+    casemate_image::RemoveError,
     casemate_image::ResolveError,
+    casemate_image::SaveError,
+    casemate_image::TagError,
+    casemate_registry::RegistryError,
 }

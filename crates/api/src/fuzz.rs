@@ -48,13 +48,15 @@ fn check_create(request: &CreateRequest) {
     let Ok(config) = ContainerConfig::new(request, &image, "0123456789ab") else {
         return;
     };
-    let ContainerConfig { command, env, cwd, user, hostname, memory, cpus, stop_signal } = config;
+    let ContainerConfig { command, env, cwd, user, hostname, memory, cpus, stop_signal, labels, health } = config;
     assert!(memory.is_none_or(|memory| memory.0 > 0) && cpus.is_none_or(|cpus| cpus.0 > 0));
     assert!(!command.args.is_empty() && command.entrypoint_length <= command.args.len());
     assert!(cwd.starts_with('/') && (1..=64).contains(&hostname.len()) && (1..=64).contains(&stop_signal.number()));
     assert!(env.iter().all(|entry| entry.find('=').is_some_and(|at| at > 0)), "{env:?}");
     let user = user.to_string();
-    let words = command.args.iter().chain(&env).chain([&cwd, &user, &hostname]);
+    assert_eq!(labels, request.labels);
+    let probe = health.iter().flat_map(|check| &check.test);
+    let words = command.args.iter().chain(&env).chain(probe).chain([&cwd, &user, &hostname]);
     assert!(words.into_iter().all(|word| !word.contains('\0')), "{request:?}");
 }
 

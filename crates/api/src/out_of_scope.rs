@@ -25,6 +25,7 @@ pub(crate) fn answer(method: &Method, segments: &[&str]) -> Reply {
             Some(network) => reply::json(&network),
             None => Err(ApiError::not_found(format!("network {name} not found"))),
         },
+        ("POST", ["networks", "prune"]) => reply::json(&json!({ "NetworksDeleted": null })),
         ("POST", ["networks", ..]) | ("DELETE", ["networks", ..]) => {
             Err(ApiError::not_implemented("networks cannot be made yet: containers have a loopback interface only"))
         }
@@ -39,15 +40,14 @@ pub(crate) fn answer(method: &Method, segments: &[&str]) -> Reply {
         ("POST", ["images", .., "push"]) => {
             Err(ApiError::not_implemented("this daemon does not push images yet: save them, and push with skopeo"))
         }
+        ("GET", ["images", "search"]) => {
+            Err(ApiError::not_implemented("this daemon does not search registries: name the image to pull"))
+        }
         ("GET", ["distribution", ..]) => {
             Err(ApiError::not_implemented("this daemon does not ask registries about images it does not pull"))
         }
         _ => Err(ApiError::not_found("page not found")),
     }
-}
-
-pub(crate) fn auth() -> Reply {
-    Err(ApiError::not_implemented("credentials are checked when an image is pulled"))
 }
 
 /// The one network that there is.

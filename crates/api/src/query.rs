@@ -7,21 +7,30 @@ use jiff::Timestamp;
 use crate::error::ApiError;
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Query(HashMap<String, String>);
+pub(crate) struct Query(HashMap<String, Vec<String>>);
 
 impl Query {
     pub(crate) fn parse(text: &str) -> Self {
-        let mut values = HashMap::new();
+        let mut values: HashMap<String, Vec<String>> = HashMap::new();
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-            // The first of several counts, as with Go's `Form.Get`.
-            values.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+            values.entry(name.into_owned()).or_default().push(value.into_owned());
         }
         Self(values)
     }
 
+    /// The first of several, as with Go's `Form.Get`.
+    fn first(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.first().map(String::as_str)
+    }
+
     /// A value that is there and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.first(name).filter(|value| !value.is_empty())
+    }
+
+    /// Of a name that may come several times.
+    pub(crate) fn all(&self, name: &str) -> Vec<String> {
+        self.0.get(name).cloned().unwrap_or_default()
     }
 
     /// False is absent, empty, `0`, `no`, `false`, `none`; anything else is
@@ -31,7 +40,7 @@ impl Query {
     }
 
     pub(crate) fn flag_or(&self, name: &str, default: bool) -> bool {
-        match self.0.get(name).map(|value| value.trim().to_ascii_lowercase()) {
+        match self.first(name).map(|value| value.trim().to_ascii_lowercase()) {
             None => default,
             Some(value) => !matches!(value.as_str(), "" | "0" | "no" | "false" | "none"),
         }
@@ -79,6 +88,7 @@ mod tests {
         let query = Query::parse("all=1&size=false&limit=&name=a%2Fb&name=c&t=-1&since=1700000000.5&x=maybe");
         assert!(query.flag("all") && !query.flag("size") && !query.flag("limit") && query.flag("x"));
         assert_eq!(query.get("name"), Some("a/b"));
+        assert_eq!(query.all("name"), ["a/b", "c"]);
         assert_eq!(query.get("limit"), None);
         assert_eq!(query.number("t").unwrap(), Some(-1));
         assert_eq!(query.number("limit").unwrap(), None);

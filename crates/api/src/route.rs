@@ -78,7 +78,7 @@ async fn route(method: &Method, segments: &[&str], call: Call) -> Reply {
         ("GET", ["info"]) => system::info(&call).await,
         ("GET", ["events"]) => system::events(&call),
         ("GET", ["system", "df"]) => system::df(&call).await,
-        ("POST", ["auth"]) => out_of_scope::auth(),
+        ("POST", ["auth"]) => images::login(call).await,
 
         ("GET", ["containers", "json"]) => containers::list(&call),
         ("POST", ["containers", "create"]) => containers::create(call).await,
@@ -112,7 +112,13 @@ async fn route(method: &Method, segments: &[&str], call: Call) -> Reply {
         ("GET", ["exec", id, "json"]) => exec::inspect(&call, id),
 
         ("GET", ["images", "json"]) => images::list(&call).await,
+        ("GET", ["images", "get"]) => images::save(&call, call.query.all("names")).await,
+        ("POST", ["images", "create"]) => images::create(call).await,
         ("POST", ["images", "load"]) => images::load(call).await,
+        ("POST", ["images", "prune"]) => images::prune(&call).await,
+        ("POST", ["images", name @ .., "tag"]) if !name.is_empty() => images::tag(&call, &name.join("/")).await,
+        ("GET", ["images", name @ .., "get"]) if !name.is_empty() => images::save(&call, vec![name.join("/")]).await,
+        ("GET", ["images", name @ .., "history"]) if !name.is_empty() => images::history(&call, &name.join("/")).await,
         ("GET", ["images", name @ .., "json"]) if !name.is_empty() => images::inspect(&call, &name.join("/")).await,
         ("DELETE", ["images", name @ ..]) if !name.is_empty() => images::remove(&call, &name.join("/")).await,
 

@@ -287,6 +287,8 @@ mod tests {
                     scratch_size: 1,
                     isolation: Isolation::Process,
                     log: Default::default(),
+                    registries: Default::default(),
+                    max_downloads: 1,
                 };
                 let daemon = Daemon::open(settings).await.unwrap();
                 let server = Server::new(daemon, Rc::default(), Limits { connections, head: HEAD });

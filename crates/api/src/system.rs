@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use casemate_engine::Settings;
 use casemate_engine::daemon::{Event, Status, Subject};
+use casemate_image::ListFilter;
 use hyper::Response;
 use hyper::header::HeaderValue;
 use jiff::Timestamp;
@@ -69,7 +71,7 @@ pub(crate) fn architecture() -> &'static str {
 pub(crate) async fn info(call: &Call) -> Reply {
     let entries = call.daemon.entries();
     let count = |fits: fn(Status) -> bool| entries.iter().filter(|entry| fits(entry.status())).count();
-    let images = images::rows(call).await?;
+    let images = images::summaries(call, ListFilter::default()).await?;
     let settings = call.daemon.engine().settings();
     let limits = call.daemon.engine().limit_support();
     let facts = &call.facts;
@@ -108,7 +110,7 @@ pub(crate) async fn info(call: &Call) -> Reply {
         "OSType": "linux",
         "Architecture": std::env::consts::ARCH,
         "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": { "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"], "IndexConfigs": {}, "Mirrors": [] },
+        "RegistryConfig": registries(settings),
         "NCPU": facts.cpus,
         "MemTotal": facts.memory,
         "GenericResources": null,
@@ -140,6 +142,18 @@ pub(crate) async fn info(call: &Call) -> Reply {
             "RunDir": settings.run,
         },
     }))
+}
+
+/// As dockerd tells how it reaches registries.
+fn registries(settings: &Settings) -> Value {
+    let casemate_registry::Settings { insecure, mirrors, .. } = &settings.registries;
+    let mirrors: Vec<String> = mirrors.iter().map(ToString::to_string).collect();
+    let index = |name: &str, mirrors: &[String], secure: bool, official: bool| json!({ "Name": name, "Mirrors": mirrors, "Secure": secure, "Official": official });
+    let mut indexes = BTreeMap::from([("docker.io".to_owned(), index("docker.io", &mirrors, true, true))]);
+    for host in insecure.hosts() {
+        indexes.insert(host.to_owned(), index(host, &[], false, false));
+    }
+    json!({ "InsecureRegistryCIDRs": insecure.networks(), "IndexConfigs": indexes, "Mirrors": mirrors })
 }
 
 pub(crate) fn events(call: &Call) -> Reply {
@@ -242,23 +256,24 @@ fn line(event: &Event) -> String {
 }
 
 pub(crate) async fn df(call: &Call) -> Reply {
-    let images = images::rows(call).await?;
+    let images = images::summaries(call, ListFilter { all: true, ..ListFilter::default() }).await?;
     let entries = call.daemon.entries();
     let mut in_use: BTreeMap<String, i64> = BTreeMap::new();
     for entry in &entries {
         *in_use.entry(entry.container().record.image.id.clone()).or_default() += 1;
     }
-    let total: u64 = images.iter().map(|image| image.size).sum();
+    let layers = images::layers_size(call).await?;
     let images: Vec<Value> = images
         .iter()
         .map(|image| {
-            let mut row = images::row(image);
+            let mut row = images::row(image, call.version);
+            row["SharedSize"] = json!(image.shared_size);
             row["Containers"] = json!(in_use.get(&image.id.to_string()).copied().unwrap_or(0));
             row
         })
         .collect();
     let containers: Vec<Value> = entries.iter().map(crate::containers::row).collect();
     reply::json(&json!({
-        "LayersSize": total, "Images": images, "Containers": containers, "Volumes": [], "BuildCache": [],
+        "LayersSize": layers, "Images": images, "Containers": containers, "Volumes": [], "BuildCache": [],
     }))
 }

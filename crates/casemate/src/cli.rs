@@ -107,9 +107,14 @@ impl Global {
             scratch_size: self.scratch_size.0,
             isolation: self.default_isolation,
             log: LogRecord::default(),
+            registries: casemate_registry::Settings::default(),
+            max_downloads: MAX_DOWNLOADS,
         })
     }
 }
+
+/// dockerd's `max-concurrent-downloads`.
+const MAX_DOWNLOADS: usize = 3;
 
 /// From a tenth of a second to a day.
 pub(crate) fn millis(seconds: f64) -> u64 {
@@ -209,6 +214,15 @@ pub(crate) struct DaemonArgs {
     /// Default log driver options for containers
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) log_opt: Vec<String>,
+    /// Registry that may have an unknown certificate or none: HOST[:PORT] or a network
+    #[arg(long, value_name = "REGISTRY")]
+    pub(crate) insecure_registry: Vec<String>,
+    /// Mirror of Docker Hub to ask first
+    #[arg(long, value_name = "URL")]
+    pub(crate) registry_mirror: Vec<String>,
+    /// Layers that are downloaded at once [default: 3]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_concurrent_downloads: Option<usize>,
     /// Seconds that requests get to be answered when the daemon is stopped [default: 15]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) shutdown_timeout: Option<u64>,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use casemate_image::ImageConfig;
+use casemate_image::{Healthcheck, ImageConfig};
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal, UserSpec};
 
 use casemate_record::HostRecord;
@@ -64,6 +64,8 @@ pub struct ContainerConfig {
     pub memory: Option<Bytes>,
     pub cpus: Option<NanoCpus>,
     pub stop_signal: Signal,
+    pub labels: BTreeMap<String, String>,
+    pub health: Option<HealthCheck>,
 }
 
 impl ContainerConfig {
@@ -80,7 +82,8 @@ impl ContainerConfig {
         if !cwd.starts_with('/') {
             return Err(CreateError::RelativeWorkingDir { path: cwd.to_owned() });
         }
-        let probe = request.health.iter().flat_map(|health| &health.test).map(String::as_str);
+        let health = health(request, image);
+        let probe = health.iter().flat_map(|health| &health.test).map(String::as_str);
         if let Some(text) = probe.chain([cwd]).find(|text| text.contains('\0')) {
             return Err(CreateError::NullByte { text: text.to_owned() });
         }
@@ -98,8 +101,34 @@ impl ContainerConfig {
             memory,
             cpus,
             stop_signal,
+            labels: image
+                .labels
+                .iter()
+                .chain(&request.labels)
+                .map(|(name, text)| (name.clone(), text.clone()))
+                .collect(),
+            health,
         })
     }
+}
+
+/// What is not asked for is as the image has it, field by field (moby `merge`).
+fn health(request: &CreateRequest, image: &ImageConfig) -> Option<HealthCheck> {
+    let of_image = image.healthcheck.as_ref().map(|check| {
+        let Healthcheck { test, interval, timeout, start_period, start_interval, retries } = check.clone();
+        HealthCheck { test, interval, timeout, start_period, start_interval, retries }
+    });
+    let (Some(asked), Some(of_image)) = (&request.health, &of_image) else {
+        return request.health.clone().or(of_image);
+    };
+    Some(HealthCheck {
+        test: if asked.test.is_empty() { of_image.test.clone() } else { asked.test.clone() },
+        interval: asked.interval.or(of_image.interval),
+        timeout: asked.timeout.or(of_image.timeout),
+        start_period: asked.start_period.or(of_image.start_period),
+        start_interval: asked.start_interval.or(of_image.start_interval),
+        retries: asked.retries.or(of_image.retries),
+    })
 }
 
 /// Docker's rule: an entrypoint given anew drops the image's command too.
@@ -159,6 +188,8 @@ fn check_hostname(name: &str) -> Result<(), CreateError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn image() -> ImageConfig {
@@ -187,6 +218,30 @@ mod tests {
         assert_eq!(config.env, ["PATH=/bin", "HOSTNAME=0123456789ab", "LANG=C"]);
         assert_eq!((config.cwd.as_str(), config.user.to_string().as_str()), ("/srv", "daemon"));
         assert_eq!(config.stop_signal, Signal::QUIT);
+    }
+
+    #[test]
+    fn labels_and_health_are_the_images_where_nothing_else_is_said() {
+        let second = Duration::from_secs(1);
+        let check =
+            Healthcheck { test: vec!["CMD".into(), "true".into()], interval: Some(second), ..Default::default() };
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let labels = BTreeMap::from([label("a", "image"), label("b", "image")]);
+        let image = ImageConfig { healthcheck: Some(check), labels, ..image() };
+        let of = |health: Option<HealthCheck>, labels: BTreeMap<String, String>| {
+            let request = CreateRequest { health, labels, ..CreateRequest::default() };
+            ContainerConfig::new(&request, &image, "0123").unwrap()
+        };
+        let alone = of(None, BTreeMap::new());
+        assert_eq!(alone.labels, image.labels);
+        assert_eq!(alone.health.unwrap().interval, Some(second));
+        let asked = HealthCheck { timeout: Some(second), interval: Some(second * 2), ..Default::default() };
+        let both = of(Some(asked), BTreeMap::from([label("b", "own")]));
+        assert_eq!(both.labels, BTreeMap::from([label("a", "image"), label("b", "own")]));
+        let health = both.health.unwrap();
+        assert_eq!((health.test.len(), health.interval, health.timeout), (2, Some(second * 2), Some(second)));
+        let none = HealthCheck { test: vec!["NONE".into()], ..Default::default() };
+        assert_eq!(of(Some(none), BTreeMap::new()).health.unwrap().test, ["NONE"]);
     }
 
     #[test]

@@ -114,12 +114,12 @@ impl Engine {
             nano_cpus: config.cpus.map(|cpus| cpus.0),
             stop_signal: config.stop_signal.number(),
             stop_timeout_s: request.stop_timeout_s,
-            labels: request.labels.clone(),
+            labels: config.labels,
             restart: RestartPolicyRecord {
                 name: request.restart.name().to_owned(),
                 retries: request.restart.retries(),
             },
-            health: request.health.as_ref().map(health_record),
+            health: config.health.as_ref().map(health_record),
             host: HostRecord {
                 log: log_options::with_defaults(&request.host.log, &self.settings.log),
                 ..request.host.clone()

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use casemate_image::Puller;
 use casemate_model::{Classify, ContainerId, ContainerName, ExecId};
 
 pub use attach::Streams;
@@ -46,6 +47,7 @@ pub struct Daemon {
     names: RefCell<HashMap<ContainerName, Option<ContainerId>>>,
     execs: RefCell<HashMap<ExecId, Rc<Exec>>>,
     events: Events,
+    puller: Puller,
 }
 
 impl Daemon {
@@ -59,8 +61,11 @@ impl Daemon {
             let hint = error.hint().unwrap_or_default();
             tracing::warn!(error = casemate_model::chain(&error), hint, "container left out");
         }
+        let client = casemate_registry::Client::new(engine.settings().registries.clone());
+        let puller = Puller::new(engine.images().clone(), client, engine.settings().max_downloads);
         let daemon = Rc::new(Self {
             engine,
+            puller,
             containers: RefCell::default(),
             names: RefCell::default(),
             execs: RefCell::default(),
@@ -82,6 +87,15 @@ impl Daemon {
 
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    pub fn puller(&self) -> &Puller {
+        &self.puller
+    }
+
+    /// Says what happened to an image.
+    pub fn note_image(&self, action: &str, id: &str, name: &str) {
+        self.events.emit(Subject::Image, action, id, BTreeMap::from([("name".to_owned(), name.to_owned())]));
     }
 
     /// All containers, newest first.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use casemate_image::{Removed, User, Users};
+use casemate_image::{PruneFilter, Pruned, Removed, User, Users};
 
 use crate::container::Listing;
 use crate::error::{FindError, OpenError, RemoveImageError};
@@ -15,6 +15,14 @@ impl Engine {
         let _containers = self.lock_containers().map_err(RemoveImageError::Lock)?;
         let users = self.image_users().map_err(RemoveImageError::Users)?;
         Ok(self.images.remove(reference, force, &users)?)
+    }
+
+    /// Removes the images that no container uses, of those that the filter lets
+    /// through.
+    pub fn prune_images(&self, filter: &PruneFilter) -> Result<Pruned, RemoveImageError> {
+        let _containers = self.lock_containers().map_err(RemoveImageError::Lock)?;
+        let users = self.image_users().map_err(RemoveImageError::Users)?;
+        Ok(self.images.prune(filter, &users)?)
     }
 
     /// While this is held, nobody else makes a container, or takes away what one

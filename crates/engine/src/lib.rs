@@ -78,6 +78,10 @@ pub struct Settings {
     /// Of containers that name no driver; its options also of those that name
     /// the same.
     pub log: LogRecord,
+    /// How registries are reached.
+    pub registries: casemate_registry::Settings,
+    /// Layers that are downloaded at once, over all pulls.
+    pub max_downloads: usize,
 }
 
 #[derive(Debug)]

@@ -11,6 +11,11 @@ impl Secret {
         Self(text.into())
     }
 
+    /// For the one to whom it belongs.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

@@ -1,6 +1,7 @@
 //! How registries are reached: what dockerd's configuration says of it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -107,6 +108,16 @@ impl InsecureRegistries {
         Ok(registries)
     }
 
+    /// Those that are named.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(String::as_str)
+    }
+
+    /// In CIDR notation, this host's own among them.
+    pub fn networks(&self) -> Vec<String> {
+        self.networks.iter().map(|Network { address, bits }| format!("{address}/{bits}")).collect()
+    }
+
     /// `registry` is `host` or `host:port`.
     pub(crate) fn names(&self, registry: &str) -> bool {
         self.hosts.contains(registry)
@@ -148,6 +159,12 @@ fn is_bare(url: &Url) -> bool {
 /// A registry that has copies of Docker Hub's images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror(Url);
+
+impl fmt::Display for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl Mirror {
     /// From a value of `registry-mirrors`.

@@ -72,8 +72,8 @@ fn crates_use_only_what_they_may() {
         ("record", &["model"]),
         ("supervisor", &["launch", "model", "tree", "wire"]),
         ("keeper", &["launch", "model", "record", "supervisor", "tree", "vm", "wire"]),
-        ("engine", &["image", "launch", "model", "record", "seccomp", "tree", "wire"]),
-        ("api", &["engine", "image", "model", "record", "wire"]),
+        ("engine", &["image", "launch", "model", "record", "registry", "seccomp", "tree", "wire"]),
+        ("api", &["engine", "image", "model", "record", "registry", "wire"]),
         ("agent", &["launch", "model", "supervisor", "wire"]),
     ]);
     let found = dependencies();

@@ -20,6 +20,7 @@ pub mod modes;
 pub mod prefix;
 pub mod process;
 pub mod recorder;
+pub mod registry;
 pub mod terminal;
 pub mod tree;
 

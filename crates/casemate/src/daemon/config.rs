@@ -10,6 +10,7 @@ use casemate_api::TlsFiles;
 use casemate_engine::{InvalidOption, Settings};
 use casemate_model::{Bytes, Isolation};
 use casemate_record::LogRecord;
+use casemate_registry::{InsecureRegistries, Mirror, ParseSettingError};
 
 use crate::cli::{DaemonArgs, Global, millis};
 
@@ -76,6 +77,10 @@ pub(crate) enum ConfigError {
     Accelerator(#[from] casemate_vm::UnknownAccelerator),
     #[error("invalid scratch-size {0:?}")]
     ScratchSize(String),
+    #[error(transparent)]
+    Registry(#[from] ParseSettingError),
+    #[error("invalid max concurrent downloads: {0}")]
+    MaxDownloads(usize),
     #[error("cannot tell where {path:?} is")]
     Path { path: PathBuf, source: io::Error },
 }
@@ -162,6 +167,20 @@ impl Sources {
             },
         };
         casemate_engine::check_log_options(&settings.log).map_err(ConfigError::LogOptions)?;
+
+        let several = |flags: &Vec<String>, keys: Option<Vec<String>>| match flags.is_empty() {
+            true => keys.unwrap_or_default(),
+            false => flags.clone(),
+        };
+        let insecure = several(&args.insecure_registry, file.insecure_registries);
+        settings.registries.insecure = InsecureRegistries::parse(insecure.iter().map(String::as_str))?;
+        let mirrors = several(&args.registry_mirror, file.registry_mirrors);
+        settings.registries.mirrors = mirrors.iter().map(|text| Mirror::parse(text)).collect::<Result<_, _>>()?;
+        settings.max_downloads = match args.max_concurrent_downloads.or(file.max_concurrent_downloads) {
+            None => settings.max_downloads,
+            Some(0) => return Err(ConfigError::MaxDownloads(0)),
+            Some(downloads) => downloads,
+        };
 
         let verify = args.tlsverify.or(file.tlsverify).unwrap_or(false);
         // As in dockerd: to verify is to encrypt.
@@ -250,6 +269,8 @@ impl Config {
             scratch_size,
             isolation: _,
             log: container_log,
+            registries,
+            max_downloads,
         } = settings;
         let now = &other.settings;
         [
@@ -263,6 +284,9 @@ impl Config {
             ("scratch-size", *scratch_size != now.scratch_size),
             ("log-driver", container_log.driver != now.log.driver),
             ("log-opts", container_log.options != now.log.options),
+            ("insecure-registries", registries.insecure != now.registries.insecure),
+            ("registry-mirrors", registries.mirrors != now.registries.mirrors),
+            ("max-concurrent-downloads", *max_downloads != now.max_downloads),
             ("hosts", *hosts != other.hosts),
             ("group", *group != other.group),
             ("pidfile", *pidfile != other.pidfile),
@@ -371,9 +395,14 @@ mod tests {
                 "exec-opts": ["isolation=HyperV", "native.cgroupdriver=cgroupfs"], "tls": true, "tlscert": "/c",
                 "tlskey": "/k", "shutdown-timeout": 3, "lib": "/l", "qemu": "/q", "accelerator": "tcg",
                 "boot-timeout": 1.5, "health-deadline": 2, "scratch-size": "1g",
-                "log-driver": "local", "log-opts": {"max-size": "1m"}}"#,
+                "log-driver": "local", "log-opts": {"max-size": "1m"}, "insecure-registries": ["a:5000", "10.0.0.0/8"],
+                "registry-mirrors": ["https://mirror.example"], "max-concurrent-downloads": 5}"#,
         )
         .unwrap();
+        let registries = &config.settings.registries;
+        assert_eq!(registries.insecure, InsecureRegistries::parse(["a:5000", "10.0.0.0/8"]).unwrap());
+        assert_eq!(registries.mirrors, [Mirror::parse("https://mirror.example").unwrap()]);
+        assert_eq!(config.settings.max_downloads, 5);
         assert_eq!(config.settings.log, local_megabyte());
         assert_eq!(config.hosts, [Host::Unix("/a".into()), Host::Tcp("0.0.0.0:2376".parse().unwrap())]);
         let Settings { root, run, lib, qemu, accelerator, boot_timeout_ms, health_deadline_ms, scratch_size, .. } =
@@ -410,6 +439,9 @@ mod tests {
                 "",
                 "failed to set log opts: logger: no log driver named 'syslog' is registered",
             ),
+            (&["--insecure-registry", "ftp://x"], "", "insecure registry ftp://x should not contain '://'"),
+            (&["--registry-mirror", "mirror"], "", "invalid mirror: no scheme specified for \"mirror\""),
+            (&["--max-concurrent-downloads", "0"], "", "invalid max concurrent downloads: 0"),
             (&["--log-opt", "max-file"], "", "unable to parse key/value option: max-file"),
             (&[], r#"{"log-opts": {"max-file": "none"}}"#, "invalid value for max-file: none"),
             (&["--exec-opt", "isolation"], "", "unable to parse key/value option: isolation"),

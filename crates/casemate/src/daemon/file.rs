@@ -29,6 +29,9 @@ pub(super) struct File {
     pub(super) tlscert: Option<PathBuf>,
     pub(super) tlskey: Option<PathBuf>,
     pub(super) shutdown_timeout: Option<u64>,
+    pub(super) insecure_registries: Option<Vec<String>>,
+    pub(super) registry_mirrors: Option<Vec<String>>,
+    pub(super) max_concurrent_downloads: Option<usize>,
     pub(super) lib: Option<PathBuf>,
     pub(super) qemu: Option<PathBuf>,
     pub(super) accelerator: Option<String>,
@@ -48,7 +51,7 @@ pub(super) struct File {
 }
 
 /// Each key, and the argument that says the same on the command line.
-const KEYS: [(&str, &str); 23] = [
+const KEYS: [(&str, &str); 26] = [
     ("accelerator", "accelerator"),
     ("boot-timeout", "boot_timeout"),
     ("data-root", "root"),
@@ -58,13 +61,16 @@ const KEYS: [(&str, &str); 23] = [
     ("group", "group"),
     ("health-deadline", "health_deadline"),
     ("hosts", "host"),
+    ("insecure-registries", "insecure_registry"),
     ("lib", "lib"),
     ("log-driver", "log_driver"),
     ("log-format", "log_format"),
     ("log-level", "log_level"),
     ("log-opts", "log_opt"),
+    ("max-concurrent-downloads", "max_concurrent_downloads"),
     ("pidfile", "pidfile"),
     ("qemu", "qemu"),
+    ("registry-mirrors", "registry_mirror"),
     ("scratch-size", "scratch_size"),
     ("shutdown-timeout", "shutdown_timeout"),
     ("tls", "tls"),

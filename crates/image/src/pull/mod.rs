@@ -39,9 +39,6 @@ use download::Download;
 use find::Endpoints;
 use progress::Report;
 
-/// dockerd's `max-concurrent-downloads`, over all pulls.
-const DOWNLOADS: usize = 3;
-
 #[derive(Clone, Debug)]
 pub struct PullRequest {
     /// Without tag and digest: the tag `latest`.
@@ -84,8 +81,9 @@ pub struct Puller {
 }
 
 impl Puller {
-    pub fn new(store: Store, client: Client) -> Self {
-        Self { store, client, downloads: Arc::new(Semaphore::new(DOWNLOADS)), retry: Retry::default() }
+    /// With so many downloads at once, over all pulls.
+    pub fn new(store: Store, client: Client, downloads: usize) -> Self {
+        Self { store, client, downloads: Arc::new(Semaphore::new(downloads)), retry: Retry::default() }
     }
 
     pub fn client(&self) -> &Client {

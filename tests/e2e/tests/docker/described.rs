@@ -8,7 +8,7 @@ use casemate_e2e::{Docker, Finished, Spawned, both_modes, http};
 use serde_json::{Value, json};
 
 /// Answers that must have been among those that were looked at.
-const OPERATIONS: [&str; 29] = [
+const OPERATIONS: [&str; 34] = [
     "HEAD /_ping",
     "GET /version",
     "GET /info",
@@ -35,6 +35,11 @@ const OPERATIONS: [&str; 29] = [
     "POST /exec/{id}/resize",
     "GET /images/json",
     "GET /images/{name}/json",
+    "GET /images/{name}/history",
+    "POST /images/{name}/tag",
+    "POST /images/create",
+    "POST /images/prune",
+    "DELETE /images/{name}",
     "GET /networks",
     "GET /volumes",
     "GET /swarm",
@@ -125,6 +130,14 @@ fn all_verbs(docker: &Docker, recorder: &Recorder) {
     cli(&["events", "--since", "1h", "--until", "-1s"]).ok();
     cli(&["images"]).ok();
     cli(&["image", "inspect", "busybox"]).ok();
+    cli(&["image", "history", "busybox"]).ok();
+    cli(&["tag", "busybox", "other:1"]).ok();
+    cli(&["rmi", "other:1"]).ok();
+    cli(&["image", "prune", "-f"]).ok();
+    call("GET", "/v1.50/images/no-such-image/json", None).is(404);
+    call("POST", "/v1.50/images/busybox/tag?repo=UPPER", None).is(400);
+    // Nobody is there.
+    call("POST", "/v1.50/images/create?fromImage=127.0.0.1:9/app&tag=1", None).is(500);
     cli(&["info"]).ok();
     cli(&["system", "df"]).ok();
     cli(&["network", "ls"]).ok();

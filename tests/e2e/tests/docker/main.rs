@@ -12,6 +12,7 @@ mod events;
 mod exec;
 mod files;
 mod health;
+mod images;
 mod lifecycle;
 mod listings;
 mod load;

@@ -52,7 +52,7 @@ impl Home {
     pub(super) fn puller(&self) -> Puller {
         // The same number of attempts, without the waiting.
         let retry = Retry { second: Duration::from_millis(1), ..Retry::default() };
-        Puller::new(self.store.clone(), Client::new(self.settings.clone())).with_retry(retry)
+        Puller::new(self.store.clone(), Client::new(self.settings.clone()), 3).with_retry(retry)
     }
 
     pub(super) fn request(&self, name: &str) -> PullRequest {
