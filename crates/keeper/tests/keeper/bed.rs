@@ -220,6 +220,7 @@ impl Bed {
             .arg(self.layout.root())
             .arg("--keeper-run")
             .arg(self.layout.run())
+            .args(["--log-file-size", "1000000", "--log-files", "2"])
             .args(["--health-deadline-ms", &HEALTH_DEADLINE.as_millis().to_string()])
             .current_dir("/")
             .stdin(OwnedFd::from(listener))
