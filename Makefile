@@ -38,9 +38,9 @@ docker-init: packages
 	install -D $(CARGO_TARGET_DIR)/init/release/docker-init $(LIB)/docker-init
 
 agent: casemate docker-init
-	$(CARGO) rustc --release --locked -p casemate-agent -- $(STATIC)
+	$(CARGO) rustc --profile agent --locked -p casemate-agent -- $(STATIC)
 	mkdir -p $(LIB)
-	$(CASEMATE) initramfs $(CARGO_TARGET_DIR)/release/casemate-agent $(LIB)/docker-init $(LIB)/initrd.img
+	$(CASEMATE) initramfs $(CARGO_TARGET_DIR)/agent/casemate-agent $(LIB)/docker-init $(LIB)/initrd.img
 
 kernel: packages
 	mkdir -p $(LIB)

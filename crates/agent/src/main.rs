@@ -8,6 +8,11 @@
 //! It trusts its keeper and not the container. When it cannot go on it ends,
 //! which for PID 1 is a kernel panic that the keeper sees; what it has to say
 //! goes to the console first.
+//!
+//! Under software emulation each piece of code costs by far the most the first
+//! time it runs, so what is done here before the container's first output is
+//! kept short: it is measured (`guest/kernel/README.md`).
+#![no_main]
 
 mod disks;
 mod files;
@@ -16,7 +21,6 @@ mod root;
 mod service;
 mod sys;
 
-use std::process::ExitCode;
 use std::rc::Rc;
 
 use casemate_model::chain;
@@ -36,18 +40,12 @@ enum AgentError {
     Hello(#[source] casemate_wire::HelloError),
 }
 
-fn main() -> ExitCode {
+/// The whole life of the VM. Returns only if it cannot end it.
+fn live() {
     match run() {
-        Ok(()) => {
-            // The keeper is gone or has asked for it; either way this VM is
-            // over. Returning would be a panic.
-            root::reboot();
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            root::say(&format!("casemate-agent: {}", chain(&error)));
-            ExitCode::FAILURE
-        }
+        // The keeper is gone or has asked for it; either way this VM is over.
+        Ok(()) => root::reboot(),
+        Err(error) => root::say(&format!("casemate-agent: {}", chain(&error))),
     }
 }
 

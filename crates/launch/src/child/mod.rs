@@ -27,7 +27,7 @@ mod user;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -56,23 +56,39 @@ pub(crate) fn run(
     needs: &[BorrowedFd<'_>],
     job: impl FnOnce() -> StepResult<Infallible>,
 ) -> ! {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        prepare(ends, procs, needs)?;
+    let outcome = tell_of_panics(ends).and_then(|report| {
+        prepare(ends, &report, procs, needs)?;
         job()
-    }));
-    let error = match outcome {
-        Ok(Ok(never)) => match never {},
-        Ok(Err(error)) => error,
-        Err(_panic) => StepError::new(SetupStep::Prepare, "the process (a fault in the launcher)", Errno::IO),
-    };
+    });
+    match outcome {
+        Ok(never) => match never {},
+        Err(error) => fail(&ends.report, &error),
+    }
+}
+
+fn fail(report: &OwnedFd, error: &StepError) -> ! {
     // A parent that is gone does not need it.
-    let _ = rustix::io::write(&ends.report, &error.to_record());
+    let _ = rustix::io::write(report, &error.to_record());
     sys::exit_child(FAILED)
 }
 
-fn prepare(ends: &ChildEnds, procs: &[OwnedFd], needs: &[BorrowedFd<'_>]) -> StepResult<()> {
+/// A panic may not go on in code that is the parent's, and it must not look
+/// like a command that was executed: a program that is built to abort would end
+/// here without a word. Of its own the hook has the descriptor that is returned.
+fn tell_of_panics(ends: &ChildEnds) -> StepResult<Arc<OwnedFd>> {
+    let report = rustix::io::fcntl_dupfd_cloexec(&ends.report, 3).at(SetupStep::Prepare, "descriptors")?;
+    let report = Arc::new(report);
+    let hook = Arc::clone(&report);
+    std::panic::set_hook(Box::new(move |_| {
+        fail(&hook, &StepError::new(SetupStep::Prepare, "the process (a fault in the launcher)", Errno::IO));
+    }));
+    Ok(report)
+}
+
+fn prepare(ends: &ChildEnds, report: &OwnedFd, procs: &[OwnedFd], needs: &[BorrowedFd<'_>]) -> StepResult<()> {
     // First of all: a descriptor of the keeper's in here is one too many.
     let mut keep = ends.descriptors();
+    keep.push(report.as_raw_fd());
     keep.extend(procs.iter().map(AsRawFd::as_raw_fd));
     keep.extend(needs.iter().map(AsRawFd::as_raw_fd));
     sys::close_others(&mut keep).at(SetupStep::Prepare, "descriptors")?;
