@@ -220,6 +220,6 @@ pub fn create() -> Create {
     let layers = vec![Extent { offset: 0, length: 4096 }, Extent { offset: 4096, length: 512 }];
     Create {
         container: container(),
-        place: Place::Guest(GuestPlace { layers, time_ns: 1_700_000_000_000_000_000, entropy: vec![1, 2, 3] }),
+        place: Place::Guest(GuestPlace { layers, fresh: true, time_ns: 1_700_000_000_000_000_000, entropy: vec![1, 2, 3] }),
     }
 }

@@ -87,6 +87,11 @@ group: files
 hosts: files dns
 NSSWITCH
 
+# Where every container has the engine's own files mounted: without these, each start would make them first.
+: >"$root/etc/hosts"
+: >"$root/etc/hostname"
+: >"$root/etc/resolv.conf"
+
 # pack DIRECTORY OUT: a tar file that depends on names, modes and content only.
 pack() {
     tar --format=ustar --sort=name --mtime="@$time" --owner=0 --group=0 --numeric-owner -C "$1" -cf "$2" .

@@ -1,9 +1,10 @@
 //! The layer disk and the scratch disk, from devices to directories.
 //!
-//! All layers lie behind each other on one read-only disk; the agent marks
-//! each as a partition and mounts it. The scratch disk holds the writable
-//! part of the container's root.
+//! All layers lie behind each other on one read-only disk: the only one is the
+//! disk, of several the agent marks each as a partition, and mounts it. The
+//! scratch disk holds the writable part of the container's root.
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,18 +16,25 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::sys;
 
-/// Serial numbers that the VM's command line gives its disks.
-const LAYER_DISK: &str = "layers";
-const SCRATCH_DISK: &str = "scratch";
+/// All disks that a VM has (`slot` of `crates/vm`), in the order in which the
+/// kernel may have found them. The one that cannot be written holds the layers.
+/// Asking a disk for its serial number is a request of its own to the device.
+const DISKS: [&str; 2] = ["/dev/vda", "/dev/vdb"];
 
 const SCRATCH: &str = "/scratch";
 
+/// The kernel need not look for inode tables to clear: they were made clear.
+const KEPT: &CStr = c"noinit_itable,no_prefetch_block_bitmaps";
+/// Nor need anything reach the host's disk, or be checked against what a crash
+/// may have left: this VM is the first that has the disk, and the last.
+const EPHEMERAL: &CStr = c"noinit_itable,no_prefetch_block_bitmaps,nobarrier,noblock_validity";
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DiskError {
-    #[error("cannot look for disks")]
-    List(#[source] io::Error),
-    #[error("no disk with the serial number {serial:?}")]
-    Missing { serial: &'static str },
+    #[error("of {} one is to be read-only and one writable", DISKS.join(" and "))]
+    Roles,
+    #[error("cannot look at {path}")]
+    Role { path: PathBuf, source: Errno },
     #[error("cannot open {path}")]
     Open { path: PathBuf, source: io::Error },
     #[error("cannot mark layer {number} at {} of {} bytes", extent.offset, extent.length)]
@@ -58,25 +66,12 @@ pub(crate) struct Disks {
 }
 
 impl Disks {
-    pub(crate) fn set_up(layers: &[Extent]) -> Result<Self, DiskError> {
-        let disk = device(LAYER_DISK)?;
-        let file = File::open(&disk).map_err(|source| DiskError::Open { path: disk.clone(), source })?;
-        let mut lowers = Vec::with_capacity(layers.len());
-        for (number, extent) in (1..).zip(layers) {
-            sys::add_partition(&file, number, *extent).map_err(|source| DiskError::Partition {
-                number,
-                extent: *extent,
-                source,
-            })?;
-            let mut device = disk.clone().into_os_string();
-            device.push(number.to_string());
-            let path = PathBuf::from(format!("/layers/{number}"));
-            mount_disk(Path::new(&device), &path, "erofs", MountFlags::RDONLY | MountFlags::NODEV)?;
-            lowers.push(path);
-        }
+    pub(crate) fn set_up(layers: &[Extent], ephemeral: bool) -> Result<Self, DiskError> {
+        let (layer_disk, scratch) = by_role()?;
+        let mut lowers = mount_layers(&layer_disk, layers)?;
         lowers.reverse();
-        let scratch = device(SCRATCH_DISK)?;
-        mount_disk(&scratch, Path::new(SCRATCH), "ext4", MountFlags::NODEV)?;
+        let options = if ephemeral { EPHEMERAL } else { KEPT };
+        mount_disk(Path::new(scratch), Path::new(SCRATCH), "ext4", MountFlags::NODEV, options)?;
         Ok(Self { lowers, upper: Path::new(SCRATCH).join("upper"), work: Path::new(SCRATCH).join("work") })
     }
 
@@ -86,21 +81,47 @@ impl Disks {
     }
 }
 
-fn device(serial: &'static str) -> Result<PathBuf, DiskError> {
-    for entry in fs::read_dir("/sys/block").map_err(DiskError::List)? {
-        let entry = entry.map_err(DiskError::List)?;
-        // Not every block device has one.
-        let found = fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-        if found.trim_end() == serial {
-            return Ok(Path::new("/dev").join(entry.file_name()));
-        }
-    }
-    Err(DiskError::Missing { serial })
+struct LayerDisk {
+    path: &'static str,
+    file: File,
 }
 
-fn mount_disk(device: &Path, path: &Path, kind: &str, flags: MountFlags) -> Result<(), DiskError> {
+/// The disk of the layers, and the scratch disk.
+fn by_role() -> Result<(LayerDisk, &'static str), DiskError> {
+    let (mut layers, mut scratch) = (None, None);
+    for path in DISKS {
+        let file = File::open(path).map_err(|source| DiskError::Open { path: path.into(), source })?;
+        match sys::is_read_only(&file).map_err(|source| DiskError::Role { path: path.into(), source })? {
+            true => layers = Some(LayerDisk { path, file }),
+            false => scratch = Some(path),
+        }
+    }
+    layers.zip(scratch).ok_or(DiskError::Roles)
+}
+
+fn mount_layers(disk: &LayerDisk, layers: &[Extent]) -> Result<Vec<PathBuf>, DiskError> {
+    let flags = MountFlags::RDONLY | MountFlags::NODEV;
+    let mount_layer = |number: u32, device: &str| {
+        let path = PathBuf::from(format!("/layers/{number}"));
+        mount_disk(Path::new(device), &path, "erofs", flags, c"").map(|()| path)
+    };
+    if layers.len() == 1 {
+        return Ok(vec![mount_layer(1, disk.path)?]);
+    }
+    let mark_and_mount = |(number, extent): (u32, &Extent)| {
+        sys::add_partition(&disk.file, number, *extent).map_err(|source| DiskError::Partition {
+            number,
+            extent: *extent,
+            source,
+        })?;
+        mount_layer(number, &format!("{}{number}", disk.path))
+    };
+    (1..).zip(layers).map(mark_and_mount).collect()
+}
+
+fn mount_disk(device: &Path, path: &Path, kind: &str, flags: MountFlags, options: &CStr) -> Result<(), DiskError> {
     fs::create_dir_all(path).map_err(|source| DiskError::Dir { path: path.to_owned(), source })?;
-    mount(device, path, kind, flags, None).map_err(|source| DiskError::Mount {
+    mount(device, path, kind, flags, options).map_err(|source| DiskError::Mount {
         device: device.to_owned(),
         path: path.to_owned(),
         source,

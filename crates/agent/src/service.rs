@@ -11,10 +11,12 @@ use casemate_launch::{Cage, Place};
 use casemate_model::{
     Bytes, ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
-use casemate_supervisor::{FdStream, Supervisor, make_writable_layer};
+use casemate_supervisor::{FdStream, Supervisor, look_like, make_writable_layer};
 use casemate_wire::{
     ContainerProcess, Create, ExecStarted, GuestFacts, GuestPlace, Place as WirePlace, Service, Span, Started, Stats,
 };
+use rustix::system::{sysinfo, uname};
+use rustix::thread::sched_getaffinity;
 use rustix::time::{ClockId, Timespec, clock_settime};
 use tokio::sync::watch;
 
@@ -70,7 +72,7 @@ impl Service for Agent {
 
     async fn create(&self, create: Create) -> Result<(), Failure> {
         let Create { container, place } = create;
-        let WirePlace::Guest(GuestPlace { layers, time_ns, entropy }) = place else {
+        let WirePlace::Guest(GuestPlace { layers, fresh, time_ns, entropy }) = place else {
             return Err(Failure::new(ErrorClass::InvalidArgument, "this is a guest"));
         };
         if self.container.borrow().is_some() {
@@ -80,14 +82,19 @@ impl Service for Agent {
             set_clock(time_ns).map_err(|error| internal("set the clock", &error))?;
             seed(&entropy).map_err(|error| internal("seed the random generator", &error))
         })?;
-        let disks = self.step("disks", || Disks::set_up(&layers).map_err(|error| Failure::from_error(&error)))?;
+        let disks = self.step("disks", || {
+            Disks::set_up(&layers, fresh && container.ephemeral).map_err(|error| Failure::from_error(&error))
+        })?;
         let supervisor = self.step("create", || {
             let topmost = disks
                 .lowers
                 .first()
                 .ok_or_else(|| Failure::new(ErrorClass::InvalidArgument, "the image has no layers"))?;
-            make_writable_layer(&disks.upper, &disks.work, topmost)
-                .map_err(|error| internal("make the writable layer", &error))?;
+            let made = match fresh {
+                true => look_like(&disks.upper, topmost),
+                false => make_writable_layer(&disks.upper, &disks.work, topmost),
+            };
+            made.map_err(|error| internal("make the writable layer", &error))?;
             let dir = "/run/container".into();
             fs::create_dir_all(&dir).map_err(|error| internal("make the container's directory", &error))?;
             let place = Place {
@@ -96,6 +103,7 @@ impl Service for Agent {
                 upper: disks.upper.clone(),
                 work: disks.work.clone(),
                 reaper: self.reaper.clone(),
+                fresh,
                 cgroup: "casemate".to_owned(),
             };
             let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
@@ -162,15 +170,17 @@ impl Service for Agent {
     }
 
     async fn facts(&self) -> Result<GuestFacts, Failure> {
-        let read = |path: &str| fs::read_to_string(path).map_err(|error| internal(path, &error));
-        let memory = read("/proc/meminfo")?;
-        let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-        let total_kib: u64 = total.and_then(|kib| kib.parse().ok()).unwrap_or(0);
+        const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+        let boot_id = fs::read_to_string(BOOT_ID).map_err(|error| internal(BOOT_ID, &error))?;
+        // System calls rather than files: making text of all that the kernel
+        // knows of memory takes longer than all the rest.
+        let memory = sysinfo();
+        let cpus = sched_getaffinity(None).map_err(|errno| internal("count the processors", &errno.into()))?;
         Ok(GuestFacts {
-            kernel_release: read("/proc/sys/kernel/osrelease")?.trim_end().to_owned(),
-            boot_id: read("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned(),
-            memory_total: Bytes(total_kib * 1024),
-            cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+            kernel_release: uname().release().to_string_lossy().into_owned(),
+            boot_id: boot_id.trim_end().to_owned(),
+            memory_total: Bytes(memory.totalram * u64::from(memory.mem_unit)),
+            cpus: cpus.count(),
         })
     }
 

@@ -21,6 +21,13 @@ extern "C" fn main() -> i32 {
     1
 }
 
+/// Whether a disk cannot be written.
+pub(crate) fn is_read_only(disk: &File) -> Result<bool, Errno> {
+    // SAFETY: BLKROGET (0x125e) writes one C int.
+    let value = unsafe { ioctl::ioctl(disk.as_fd(), ioctl::Getter::<0x125e, i32>::new()) }?;
+    Ok(value != 0)
+}
+
 /// `struct blkpg_partition` of linux/blkpg.h.
 #[repr(C)]
 struct BlkpgPartition {

@@ -21,7 +21,7 @@ pub(crate) async fn create(
     let topmost = lowers.first().ok_or_else(|| Failure::new(ErrorClass::InvalidArgument, "the image has no layers"))?;
     make_writable_layer(&upper, &work, topmost)
         .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot make {}: {error}", upper.display())))?;
-    let place = Place { dir: paths.run.clone(), lowers, upper, work, reaper, cgroup: paths.cgroup() };
+    let place = Place { dir: paths.run.clone(), lowers, upper, work, fresh: false, reaper, cgroup: paths.cgroup() };
     let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
     let supervisor = Supervisor::new(cage);
     if purpose == Purpose::Files

@@ -19,7 +19,7 @@ use std::time::Duration;
 use casemate_model::{ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
 use casemate_record::VmRecord;
 use casemate_vm::VmSize;
-use casemate_wire::{CallError, Client, ContainerProcess, ExecStarted, Stats, Stream, VmCost};
+use casemate_wire::{CallError, Client, ContainerProcess, ExecStarted, GuestFacts, Stats, Stream, VmCost};
 use tokio::sync::watch::Sender;
 use tokio::task::JoinSet;
 
@@ -45,7 +45,8 @@ pub(crate) struct VmMode {
     /// Work on files that is under way: as long as there is some, a guest that
     /// stands still runs all the same, without its container.
     at_work: Cell<usize>,
-    record: VmRecord,
+    /// What the guest has to say of itself is in it when it has started.
+    record: RefCell<VmRecord>,
     pid: u32,
     /// Set when [`Self::wait`] has told the end of the init.
     init_ended: Sender<bool>,
@@ -63,7 +64,14 @@ struct Standing {
 
 impl VmMode {
     pub(crate) async fn start(&self, timeline: &Timeline) -> Result<u32, Failure> {
-        let started = self.ending.answered(self.client.start()).await?;
+        // Asked together: the guest tells of itself while its container starts.
+        let (started, facts) =
+            tokio::join!(self.ending.answered(self.client.start()), self.ending.answered(self.client.facts()));
+        let started = started?;
+        let GuestFacts { kernel_release, boot_id, memory_total: _, cpus: _ } = facts?;
+        let mut record = self.record.borrow_mut();
+        record.kernel_release = kernel_release;
+        record.boot_id = boot_id;
         timeline.guest_steps(started.timeline);
         Ok(self.pid)
     }
@@ -213,7 +221,7 @@ impl VmMode {
     }
 
     pub(crate) fn record(&self) -> VmRecord {
-        self.record.clone()
+        self.record.borrow().clone()
     }
 
     /// Ends the VM and removes its control group.

@@ -19,6 +19,11 @@ pub struct Place {
     pub upper: PathBuf,
     /// Overlayfs's own, empty at the first start.
     pub work: PathBuf,
+    /// `upper` and `work` were made together with their filesystem and nobody
+    /// has used them: overlayfs need not find out what the filesystem can do,
+    /// nor clear up. For the kernel of the utility VM, the only one that can be
+    /// told (`guest/kernel/patches`).
+    pub fresh: bool,
     /// The program to put before the command of a container that asks for it.
     pub reaper: Option<PathBuf>,
     /// The control group, as `casemate/<id>`, below each hierarchy's root.

@@ -35,7 +35,7 @@ pub use fd::{FdStream, watch};
 use files::Workers;
 pub use files::{Archive, Unpacking};
 use process::{Supervised, not_running};
-pub use writable::make_writable_layer;
+pub use writable::{look_like, make_writable_layer};
 
 /// A start that takes longer has met something that blocks (a network
 /// filesystem, a FIFO): the launcher itself needs milliseconds, and under

@@ -10,10 +10,20 @@ use std::path::Path;
 /// `upper`'s, so these are taken over from the topmost layer.
 pub fn make_writable_layer(upper: &Path, work: &Path, topmost: &Path) -> io::Result<()> {
     if !upper.try_exists()? {
-        let root = fs::metadata(topmost)?;
         fs::create_dir(upper)?;
-        chown(upper, Some(root.uid()), Some(root.gid()))?;
-        fs::set_permissions(upper, Permissions::from_mode(root.mode() & 0o7777))?;
+        look_like(upper, topmost)?;
     }
     fs::create_dir_all(work)
+}
+
+/// Gives `upper` the mode and owner of `topmost`, if it has others.
+pub fn look_like(upper: &Path, topmost: &Path) -> io::Result<()> {
+    let (has, wanted) = (fs::metadata(upper)?, fs::metadata(topmost)?);
+    if (has.uid(), has.gid()) != (wanted.uid(), wanted.gid()) {
+        chown(upper, Some(wanted.uid()), Some(wanted.gid()))?;
+    }
+    if has.mode() != wanted.mode() {
+        fs::set_permissions(upper, Permissions::from_mode(wanted.mode() & 0o7777))?;
+    }
+    Ok(())
 }

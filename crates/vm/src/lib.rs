@@ -41,7 +41,7 @@ pub use jail::{Jail, JailError};
 pub use machine::{Machine, slot};
 pub use process::{End, Ended, Vm};
 pub use qemu::{Qemu, QemuError};
-pub use scratch::{ScratchError, ScratchImage, ScratchLifetime};
+pub use scratch::{ScratchDisk, ScratchError, ScratchImage, ScratchLifetime};
 pub use size::{HostCapacity, SizeError, VmSize};
 pub use spawn::{Running, SpawnError, spawn};
 pub use sys::SetupStep;

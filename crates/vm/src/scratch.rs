@@ -6,9 +6,10 @@
 //! middle of writes is made whole by the next guest's own kernel, from its
 //! journal.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -19,14 +20,25 @@ use rustix::io::Errno;
 /// How long a scratch disk is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScratchLifetime {
-    /// By one VM, and thrown away with it. It has no journal.
+    /// By one VM, and gone with it. It has no journal, and no name.
     Ephemeral,
     /// By one VM after the other, the end of each of which may come at any
     /// moment. It has a journal.
     Kept,
 }
 
-/// An empty file system of one size, in the cache.
+/// One container's disk.
+#[derive(Debug)]
+pub struct ScratchDisk {
+    /// Open for reading and writing.
+    pub file: File,
+    /// No VM has had it yet.
+    pub fresh: bool,
+}
+
+/// A file system of one size, in the cache, with nothing in it but the
+/// directories that overlayfs writes to: `upper`, and `work` with its own
+/// `work`. Made here they cost the guest nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScratchImage {
     path: PathBuf,
@@ -71,7 +83,7 @@ const MAXIMUM: Bytes = Bytes(16 << 40);
 const MKFS: [&str; 3] = ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"];
 
 /// Changes with the options below: an image of older ones is not used.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// Named one by one, so that all hosts make the same, whatever their
 /// `mke2fs.conf` says. No checksums: they cost the guest's processor and
@@ -123,37 +135,26 @@ impl ScratchImage {
         Ok(Self { path, lifetime })
     }
 
-    /// One container's disk at `path`, opened for reading and writing: the one
-    /// that an earlier start has made, if it is [kept](ScratchLifetime::Kept),
-    /// whatever its size; a new copy of this image otherwise.
-    pub fn disk_at(&self, path: &Path) -> Result<File, ScratchError> {
-        match self.lifetime {
-            ScratchLifetime::Kept => match File::options().read(true).write(true).open(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                opened => return opened.map_err(failed("open", path)),
-            },
-            // Of a start that failed, and in whatever state that left it.
-            ScratchLifetime::Ephemeral => match fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", path)(error)),
-                _ => {}
-            },
-        }
-        self.copy_to(path)
-    }
-
-    /// A copy of its own for one container, at `path`, which must not exist:
-    /// opened for reading and writing, and readable by its owner only. It is
-    /// there whole or not at all.
+    /// One container's disk, readable by its owner only: the one at `path`, if
+    /// a VM before this one has left a [kept](ScratchLifetime::Kept) one there,
+    /// whatever its size; a new copy of this image otherwise, which comes to lie
+    /// there if it is one to keep, whole or not at all.
     ///
-    /// Shares the blocks where the file system can; otherwise copies those
-    /// that hold data, which for an empty file system are few.
-    fn copy_to(&self, path: &Path) -> Result<File, ScratchError> {
+    /// A copy shares the image's blocks where the file system can; otherwise
+    /// those that hold data are copied, which for an empty one are few.
+    pub fn disk_at(&self, path: &Path) -> Result<ScratchDisk, ScratchError> {
+        match File::options().read(true).write(true).open(path) {
+            Ok(file) => return Ok(ScratchDisk { file, fresh: false }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("open", path)(error)),
+        }
         let source = File::open(&self.path).map_err(failed("open", &self.path))?;
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        let copy = nameless(directory)?;
-        copy_sparsely(&source, &copy).map_err(failed("copy to", path))?;
-        name(&copy, path).map_err(|errno| failed("name", path)(errno.into()))?;
-        Ok(copy)
+        let file = nameless(path.parent().unwrap_or(Path::new("/")))?;
+        copy_sparsely(&source, &file).map_err(failed("copy to", path))?;
+        if self.lifetime == ScratchLifetime::Kept {
+            name(&file, path).map_err(|errno| failed("name", path)(errno.into()))?;
+        }
+        Ok(ScratchDisk { file, fresh: true })
     }
 }
 
@@ -161,12 +162,26 @@ impl ScratchImage {
 fn make(directory: &Path, path: &Path, size: Bytes, lifetime: ScratchLifetime) -> Result<(), ScratchError> {
     let image = nameless(directory)?;
     image.set_len(size.0).map_err(failed("extend", path))?;
-    mkfs(&handle(&image), lifetime.journal(size))?;
+    let tree = tempfile::tempdir_in(directory).map_err(failed("make a directory in", directory))?;
+    make_tree(tree.path()).map_err(failed("fill", tree.path()))?;
+    mkfs(&handle(&image), tree.path(), lifetime.journal(size))?;
     match name(&image, path) {
         // Another process was quicker, with the same content.
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(failed("name", path)(errno.into())),
     }
+}
+
+fn make_tree(root: &Path) -> io::Result<()> {
+    let directory = |path: PathBuf, mode| {
+        fs::create_dir(&path)?;
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    };
+    fs::set_permissions(root, Permissions::from_mode(0o755))?;
+    directory(root.join("upper"), 0o755)?;
+    directory(root.join("work"), 0o755)?;
+    // As overlayfs makes it.
+    directory(root.join("work/work"), 0)
 }
 
 /// A file that goes with its last descriptor unless it is named.
@@ -186,14 +201,13 @@ fn handle(file: &File) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
-fn mkfs(path: &str, journal: Option<Bytes>) -> Result<(), ScratchError> {
+fn mkfs(path: &str, tree: &Path, journal: Option<Bytes>) -> Result<(), ScratchError> {
     let program = MKFS.iter().find(|path| Path::new(path).exists()).ok_or(ScratchError::MkfsMissing)?;
     // The inode tables are zeroed now, which in a new file is a hole and costs
     // nothing: the guest's kernel would otherwise write the zeros while the
     // container runs, and make the file grow. The journal's zeros are there
     // already.
-    let extended = "lazy_itable_init=0,lazy_journal_init=1,root_owner=0:0,\
-                    hash_seed=63617365-6d61-7465-8000-000000000002";
+    let extended = "lazy_itable_init=0,lazy_journal_init=1,hash_seed=63617365-6d61-7465-8000-000000000002";
     let mut features = FEATURES.to_owned();
     let mut command = Command::new(program);
     if let Some(Bytes(length)) = journal {
@@ -201,7 +215,10 @@ fn mkfs(path: &str, journal: Option<Bytes>) -> Result<(), ScratchError> {
         command.arg("-J").arg(format!("size={}", length / Bytes::MIB));
     }
     let output = command
-        .args(["-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-O", &features, "-U", UUID, "-E", extended, path])
+        .args(["-q", "-F", "-b", "4096", "-I", "256", "-m", "0", "-O", &features, "-U", UUID, "-E", extended])
+        .arg("-d")
+        .arg(tree)
+        .arg(path)
         .env_clear()
         // Else features and sizes of the host's configuration are added.
         .env("MKE2FS_CONFIG", "/dev/null")

@@ -306,8 +306,9 @@ impl From<&Place> for written::Place {
                 accelerator: accelerator.clone(),
                 boot_timeout_ms: *boot_timeout_ms,
             },
-            Place::Guest(GuestPlace { layers, time_ns, entropy }) => Self::Guest {
+            Place::Guest(GuestPlace { layers, fresh, time_ns, entropy }) => Self::Guest {
                 layers: layers.iter().map(|Extent { offset, length }| (*offset, *length)).collect(),
+                fresh: *fresh,
                 time_ns: *time_ns,
                 entropy: entropy.clone(),
             },
@@ -350,9 +351,9 @@ impl TryFrom<written::Place> for Place {
                 accelerator,
                 boot_timeout_ms,
             }),
-            written::Place::Guest { layers, time_ns, entropy } => {
+            written::Place::Guest { layers, fresh, time_ns, entropy } => {
                 let layers = layers.into_iter().map(extent).collect::<Result<_, _>>()?;
-                Self::Guest(GuestPlace { layers, time_ns, entropy })
+                Self::Guest(GuestPlace { layers, fresh, time_ns, entropy })
             }
         })
     }

@@ -136,6 +136,7 @@ pub enum Place {
     Guest {
         /// Offset and length, each.
         layers: Vec<(u64, u64)>,
+        fresh: bool,
         time_ns: u64,
         entropy: Vec<u8>,
     },

@@ -60,6 +60,8 @@ pub struct VmPlace {
 pub struct GuestPlace {
     /// Where the layers' images lie on the layer disk, lowest first.
     pub layers: Vec<Extent>,
+    /// Nobody has used the scratch disk before.
+    pub fresh: bool,
     /// The wall clock to set, in nanoseconds since 1970.
     pub time_ns: u64,
     /// Fresh random bytes for the guest's own generator.

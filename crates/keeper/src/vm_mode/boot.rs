@@ -13,7 +13,8 @@ use casemate_model::{Classify, Container, ErrorClass, Failure, Limits};
 use casemate_record::VmRecord;
 use casemate_supervisor::FdStream;
 use casemate_vm::{
-    Detected, Disks, HostCapacity, Jail, Machine, Qemu, Running, ScratchImage, ScratchLifetime, TscKhz, VmSize,
+    Detected, Disks, HostCapacity, Jail, Machine, Qemu, Running, ScratchDisk, ScratchImage, ScratchLifetime, TscKhz,
+    VmSize,
 };
 use casemate_wire::{Client, Create, Extent, GuestPlace, HelloError, Place, VmPlace};
 use rand::RngCore;
@@ -65,10 +66,12 @@ impl VmMode {
         let size = size(&container.limits)?;
         let process_limits = limits::of_process(&container.limits, size);
         let cgroup = Cgroup::create(&keeper.paths.cgroup(), &process_limits).map_err(failure)?;
-        let container = Container { limits: limits::of_guest(&container.limits), ..container };
+        // What is put into one before it starts is to be there when it does.
+        let ephemeral = container.ephemeral && purpose == Purpose::Start;
+        let container = Container { limits: limits::of_guest(&container.limits), ephemeral, ..container };
         let uid = place.uid;
-        let lifetime = if container.ephemeral { ScratchLifetime::Ephemeral } else { ScratchLifetime::Kept };
-        let (running, extents) = match spawn(place, keeper, &detected, size, &cgroup, lifetime) {
+        let lifetime = if ephemeral { ScratchLifetime::Ephemeral } else { ScratchLifetime::Kept };
+        let (running, found) = match spawn(place, keeper, &detected, size, &cgroup, lifetime) {
             Ok(spawned) => spawned,
             Err(failure) => {
                 // The first error is the one to tell.
@@ -89,8 +92,8 @@ impl VmMode {
         watchers.spawn_local(watch::console(Rc::clone(&ending), console));
         let channel = UnixStream::from_std(running.channel).map_err(watched)?;
 
-        let prepared = prepare(channel, &ending, (container, purpose), extents, boot_timeout, timeline).await;
-        let (client, facts) = match prepared {
+        let prepared = prepare(channel, &ending, (container, purpose), found, boot_timeout, timeline).await;
+        let client = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
                 ending.end("the VM did not come up");
@@ -111,8 +114,8 @@ impl VmMode {
             memory_overhead: size.overhead().0,
             cpus: size.vcpus(),
             uid,
-            kernel_release: facts.kernel_release,
-            boot_id: facts.boot_id,
+            kernel_release: String::new(),
+            boot_id: String::new(),
         };
         let standing = None.into();
         Ok(Self {
@@ -122,7 +125,7 @@ impl VmMode {
             size,
             standing,
             at_work: Cell::new(0),
-            record,
+            record: record.into(),
             pid,
             init_ended: tokio::sync::watch::channel(false).0,
             watchers: watchers.into(),
@@ -154,6 +157,12 @@ fn refuse_shared(container: &Container) -> Result<(), Failure> {
     }
 }
 
+/// What the guest is to find on its disks.
+struct DisksFound {
+    layers: Vec<Extent>,
+    fresh: bool,
+}
+
 fn spawn(
     place: VmPlace,
     keeper: &Keeper,
@@ -161,7 +170,7 @@ fn spawn(
     size: VmSize,
     cgroup: &Cgroup,
     lifetime: ScratchLifetime,
-) -> Result<(Running, Vec<Extent>), Failure> {
+) -> Result<(Running, DisksFound), Failure> {
     let qemu = match place.qemu {
         Some(path) => Qemu::at(path),
         None => Qemu::find(),
@@ -171,8 +180,9 @@ fn spawn(
     let scratch = ScratchImage::prepare(&place.scratch_cache, place.scratch_size, lifetime)
         .and_then(|image| image.disk_at(&place.scratch))
         .map_err(failure)?;
-    let disks = Disks::new(layers, scratch).map_err(failure)?;
-    let extents = disks.extents().iter().map(|e| Extent { offset: e.offset, length: e.length }).collect();
+    let ScratchDisk { file, fresh } = scratch;
+    let disks = Disks::new(layers, file).map_err(failure)?;
+    let layers = disks.extents().iter().map(|e| Extent { offset: e.offset, length: e.length }).collect();
     let user = NonZeroU32::new(place.uid).ok_or_else(|| failure(PlaceError::RootUser))?;
     let machine = Machine {
         name: keeper.name.clone(),
@@ -186,7 +196,7 @@ fn spawn(
     };
     let jail = Jail { uid: user, gid: user, cgroups: cgroup.directories() };
     let running = casemate_vm::spawn(&qemu, machine, &jail).map_err(failure)?;
-    Ok((running, extents))
+    Ok((running, DisksFound { layers, fresh }))
 }
 
 fn open(path: &Path) -> Result<File, PlaceError> {
@@ -198,10 +208,10 @@ async fn prepare(
     channel: UnixStream,
     ending: &Rc<Ending>,
     (container, purpose): (Container, Purpose),
-    extents: Vec<Extent>,
+    found: DisksFound,
     boot_timeout: Duration,
     timeline: &Timeline,
-) -> Result<(Client, casemate_wire::GuestFacts), Failure> {
+) -> Result<Client, Failure> {
     let connected = tokio::select! {
         connected = tokio::time::timeout(boot_timeout, Client::connect(channel)) => connected,
         () = ending.ended() => return Err(ending.failure().await),
@@ -224,23 +234,23 @@ async fn prepare(
     let mut entropy = vec![0; ENTROPY];
     rand::rng().fill_bytes(&mut entropy);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let place =
-        GuestPlace { layers: extents, time_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX), entropy };
+    let DisksFound { layers, fresh } = found;
+    let time_ns = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
+    let place = GuestPlace { layers, fresh, time_ns, entropy };
     let create = Create { container, place: Place::Guest(place) };
-    let answers = async {
+    let answer = async {
         match purpose {
-            Purpose::Start => ending.answered(client.create(&create)).await?,
-            Purpose::Files => ending.answered(client.open_files(&create)).await?,
+            Purpose::Start => ending.answered(client.create(&create)).await,
+            Purpose::Files => ending.answered(client.open_files(&create)).await,
         }
-        ending.answered(client.facts()).await
     };
-    let facts = match tokio::time::timeout(boot_timeout, answers).await {
-        Ok(facts) => facts?,
+    match tokio::time::timeout(boot_timeout, answer).await {
+        Ok(answer) => answer?,
         Err(_) => {
             ending.end(&format!("the guest's agent did not answer within {} ms", boot_timeout.as_millis()));
             return Err(ending.failure().await);
         }
-    };
+    }
     timeline.step(GUEST_CREATE);
-    Ok((client, facts))
+    Ok(client)
 }

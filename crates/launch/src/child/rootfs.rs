@@ -31,7 +31,7 @@ pub(crate) fn make_private() -> StepResult<()> {
 
 pub(crate) fn enter(place: &Place, ephemeral: bool) -> StepResult<()> {
     let target = place.dir.join("rootfs");
-    let writable = Writable { upper: &place.upper, work: &place.work, ephemeral };
+    let writable = Writable { upper: &place.upper, work: &place.work, fresh: place.fresh, ephemeral };
     mount_overlay(&place.lowers, Some(writable), &target)?;
     let subject = target.display().to_string();
     chdir(&target).at(SetupStep::PivotRoot, &subject)?;
@@ -50,6 +50,7 @@ pub(crate) fn mount_lowers(lowers: &[PathBuf], target: &Path) -> StepResult<()> 
 struct Writable<'a> {
     upper: &'a Path,
     work: &'a Path,
+    fresh: bool,
     ephemeral: bool,
 }
 
@@ -75,11 +76,14 @@ fn mount_overlay(lowers: &[PathBuf], writable: Option<Writable<'_>>, target: &Pa
     }
     let mut flags = MountFlags::empty();
     match writable {
-        Some(Writable { upper, work, ephemeral }) => {
+        Some(Writable { upper, work, fresh, ephemeral }) => {
             options.push_str(",upperdir=");
             name(upper, &mut options, &mut held)?;
             options.push_str(",workdir=");
             name(work, &mut options, &mut held)?;
+            if fresh {
+                options.push_str(",fresh");
+            }
             if ephemeral {
                 // Otherwise the end of the container waits for the whole
                 // filesystem under it to reach its disk.

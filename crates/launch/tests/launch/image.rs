@@ -57,6 +57,7 @@ impl Sandbox {
             lowers: self.lowers.clone(),
             upper: at("upper"),
             work: at("work"),
+            fresh: false,
             reaper: self.reaper.clone(),
             cgroup: format!("{MARK}/{}", std::process::id()),
         }

@@ -24,13 +24,11 @@ fn a_copy_keeps_data_and_holes() {
         file.seek(io::SeekFrom::Start(offset)).unwrap();
         file.write_all(&[7; 4096]).unwrap();
     }
-    let path = directory.path().join("copy");
-    let copy = image.copy_to(&path).unwrap();
+    let copy = image.disk_at(&directory.path().join("copy")).unwrap().file;
     assert!(contents(&copy) == contents(&File::open(&image.path).unwrap()));
     let metadata = copy.metadata().unwrap();
     assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
     assert_eq!(metadata.mode() & 0o777, 0o600);
-    assert!(matches!(image.copy_to(&path), Err(ScratchError::File { operation: "name", .. })));
 }
 
 #[test]
@@ -38,30 +36,38 @@ fn an_empty_image_is_all_hole() {
     let directory = tempfile::tempdir().unwrap();
     let image = image(&directory, Ephemeral);
     File::create_new(&image.path).unwrap().set_len(1 << 20).unwrap();
-    let copy = image.copy_to(&directory.path().join("copy")).unwrap();
+    let copy = image.disk_at(&directory.path().join("copy")).unwrap().file;
     assert_eq!(copy.metadata().unwrap().len(), 1 << 20);
     assert_eq!(copy.metadata().unwrap().blocks(), 0);
 }
 
 #[test]
-fn a_kept_disk_is_used_again_and_an_ephemeral_one_is_not() {
+fn a_kept_disk_is_used_again_and_an_ephemeral_one_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("disk");
-    for (lifetime, expected) in [(Kept, &b"written"[..]), (Ephemeral, b"made anew")] {
+    let image = |lifetime| {
         let image = image(&directory, lifetime);
         fs::write(&image.path, b"made anew").unwrap();
-        // The first start finds none.
-        let _ = fs::remove_file(&path);
-        let mut disk = image.disk_at(&path).unwrap();
-        assert_eq!(contents(&disk), b"made anew");
-        disk.set_len(0).unwrap();
-        disk.rewind().unwrap();
+        image
+    };
+    let entries = || fs::read_dir(directory.path()).unwrap().count();
+
+    for _ in 0..2 {
+        let ScratchDisk { file: mut disk, fresh } = image(Ephemeral).disk_at(&path).unwrap();
+        assert_eq!((contents(&disk).as_slice(), fresh), (&b"made anew"[..], true));
         disk.write_all(b"written").unwrap();
-        drop(disk);
-        assert_eq!(contents(&image.disk_at(&path).unwrap()), expected);
-        let there = fs::read_dir(directory.path()).unwrap().count();
-        assert_eq!(there, 2, "image and disk");
     }
+    assert_eq!(entries(), 1, "the image");
+
+    let ScratchDisk { file: disk, fresh } = image(Kept).disk_at(&path).unwrap();
+    assert_eq!((contents(&disk).as_slice(), fresh), (&b"made anew"[..], true));
+    disk.set_len(4).unwrap();
+    // What was copied into a container before its only start.
+    for lifetime in [Kept, Ephemeral] {
+        let ScratchDisk { file: disk, fresh } = image(lifetime).disk_at(&path).unwrap();
+        assert_eq!((contents(&disk).as_slice(), fresh), (&b"made"[..], false));
+    }
+    assert_eq!(entries(), 2, "the image and the disk");
 }
 
 #[test]

@@ -76,7 +76,12 @@ fn creates_come_back_as_they_were() {
             accelerator: "tcg".into(),
             boot_timeout_ms: 9,
         }),
-        Place::Guest(GuestPlace { layers: vec![Extent { offset: 0, length: 4096 }], time_ns: 5, entropy: vec![1, 2] }),
+        Place::Guest(GuestPlace {
+            layers: vec![Extent { offset: 0, length: 4096 }],
+            fresh: true,
+            time_ns: 5,
+            entropy: vec![1, 2],
+        }),
     ];
     for place in places {
         let create = Create { container: container(), place };
