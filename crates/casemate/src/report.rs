@@ -84,9 +84,11 @@ impl CliError {
             // The container goes on, and this is not about it.
             Self::Run(error) if matches!(**error, Self::Output(_)) => 1,
             Self::Run(error) => of_class(error),
-            Self::Exec(error) => match of_class(error) {
-                125 => 1,
-                code => code,
+            Self::Exec(error) => match (of_class(error), &**error) {
+                // Docker's for whatever kept it from starting.
+                (125, Self::Refused { source, .. }) if source.class != ErrorClass::Conflict => 126,
+                (125, _) => 1,
+                (code, _) => code,
             },
             _ => 1,
         }

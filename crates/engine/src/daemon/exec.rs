@@ -168,7 +168,8 @@ impl Daemon {
             Ok(started) => started,
             Err(failure) => {
                 let failure: Failure = failure;
-                let code = failure.class.exit_code();
+                // Docker's for whatever kept it from starting.
+                let code = if failure.class == ErrorClass::CommandNotFound { 127 } else { 126 };
                 exec.state.send_replace(ExecState::Failed { code });
                 return Err(ExecError::Refused(failure));
             }

@@ -438,7 +438,8 @@ async fn a_removal_does_not_wait_for_a_copy(bed: Rc<Bed>) {
 }
 
 async fn of_a_paused_container(bed: Rc<Bed>) {
-    let script = "trap '' TERM; i=0; echo $i > /tmp/count; echo ready; while :; do i=$((i+1)); echo $i > /tmp/count; done";
+    let script =
+        "trap '' TERM; i=0; echo $i > /tmp/count; echo ready; while :; do i=$((i+1)); echo $i > /tmp/count; done";
     let running = bed.running(&bed.container(script), "ready").await;
     running.client.pause().await.unwrap();
     let count = async || out(&running.client, "/tmp/count").await.1["count"].1.clone();

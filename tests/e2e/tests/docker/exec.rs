@@ -43,6 +43,8 @@ both_modes! {
         let denied = docker.cli(&["exec", "host", "/etc/hosts"]).exits(126);
         assert!(denied.out().contains("permission denied"), "{denied:?}");
         docker.cli(&["exec", "-w", "/nowhere", "host", "true"]).exits(127);
+        let stranger = docker.cli(&["exec", "-u", "nobody-here", "host", "true"]).exits(126);
+        assert!(stranger.out().contains("unable to find user nobody-here: no matching entries in passwd file"), "{stranger:?}");
         docker.cli(&["exec", "nobody", "true"]).exits(1).complains("No such container: nobody");
         let id = docker.create(&["--name", "rests", "busybox", "true"]);
         docker.cli(&["exec", "rests", "true"]).exits(1).complains(&format!("container {id} is not running"));

@@ -68,6 +68,18 @@ both_modes! {
         docker.cli(&["start", "-a", "box"]).exits(5).prints("it works\nnew\n");
     }
 
+    /// Made with `--rm`, filled, and run: as builds do.
+    fn one_that_goes_with_its_end_keeps_what_it_was_given(docker: &Docker) {
+        docker.create(&["--rm", "--name", "box", "busybox", "sh", "-c", "cat /given/word; cat /more"]);
+        let given = docker.engine().scratch().join("given");
+        fs::create_dir(&given).expect("a directory");
+        fs::write(given.join("word"), "a word\n").expect("a file");
+        docker.cli(&["cp", text(&given), "box:/given"]).ok();
+        docker.cli(&["cp", text(&given.join("word")), "box:/more"]).ok();
+        docker.cli(&["start", "-a", "box"]).ok().prints("a word\na word\n");
+        docker.until_gone("box");
+    }
+
     fn what_a_container_changed_is_listed_and_exported(docker: &Docker) {
         docker.start("box", &[]);
         docker.cli(&["diff", "box"]).ok().prints("");
