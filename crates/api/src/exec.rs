@@ -31,7 +31,7 @@ pub(crate) struct CreateBody {
 pub(crate) async fn create(mut call: Call, id: &str) -> Reply {
     let body: CreateBody = call.json().await?;
     let entry = call.container(id)?;
-    let exec = call.daemon.create_exec(&entry, request(body)?)?;
+    let exec = call.daemon.create_exec(&entry, request(body)?).await?;
     reply::json_with(StatusCode::CREATED, &json!({ "Id": exec.id.as_str() }))
 }
 

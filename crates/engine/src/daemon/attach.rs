@@ -53,7 +53,7 @@ impl Entry {
         let (sender, receiver) = oneshot::channel();
         let running = match &*self.phase.borrow() {
             Phase::Up(client) => Some(client.clone()),
-            Phase::Resting | Phase::Pausing(_) => None,
+            Phase::Resting | Phase::Starting | Phase::Pausing(_) => None,
         };
         match running {
             Some(client) => {

@@ -69,6 +69,8 @@ pub struct Life {
 pub(crate) enum Phase {
     /// Nothing of it runs.
     Resting,
+    /// It may run already, which is not known here. [`Entry::changing`] is held.
+    Starting,
     Up(Client),
     /// Between two runs.
     Pausing(AbortHandle),
@@ -144,7 +146,16 @@ impl Entry {
     pub(crate) fn client(&self) -> Option<Client> {
         match &*self.phase.borrow() {
             Phase::Up(client) => Some(client.clone()),
-            Phase::Resting | Phase::Pausing(_) => None,
+            Phase::Resting | Phase::Starting | Phase::Pausing(_) => None,
+        }
+    }
+
+    /// Waits for a start that is under way: whoever has read what the container
+    /// writes knows that it runs, and may ask for things of one that does.
+    pub(crate) async fn settled(&self) {
+        let is_starting = matches!(&*self.phase.borrow(), Phase::Starting);
+        if is_starting {
+            drop(self.changing.lock().await);
         }
     }
 }

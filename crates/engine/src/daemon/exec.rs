@@ -103,7 +103,8 @@ impl ExecState {
 }
 
 impl Daemon {
-    pub fn create_exec(&self, entry: &Entry, request: ExecRequest) -> Result<Rc<Exec>, ExecError> {
+    pub async fn create_exec(&self, entry: &Entry, request: ExecRequest) -> Result<Rc<Exec>, ExecError> {
+        entry.settled().await;
         refuse_unless_running(entry)?;
         if request.command.is_empty() {
             return Err(ExecError::NoCommand);
@@ -240,11 +241,13 @@ fn refuse_unless_running(entry: &Entry) -> Result<(), ExecError> {
 impl Entry {
     /// The processes in it, as its own kernel knows them.
     pub async fn processes(&self) -> Result<Vec<casemate_wire::ContainerProcess>, Failure> {
+        self.settled().await;
         let client = self.client().ok_or_else(|| not_running(self))?;
         Ok(client.processes().await?)
     }
 
     pub async fn resize(&self, size: TerminalSize) -> Result<(), Failure> {
+        self.settled().await;
         let client = self.client().ok_or_else(|| not_running(self))?;
         Ok(client.resize(&ProcessRef::Init, size).await?)
     }

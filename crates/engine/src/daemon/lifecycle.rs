@@ -54,7 +54,7 @@ impl Daemon {
             match &*entry.phase.borrow() {
                 Phase::Up(_) => return Err(StartError::AlreadyRunning { id: entry.id.to_string() }),
                 Phase::Pausing(restart) => restart.abort(),
-                Phase::Resting => {}
+                Phase::Resting | Phase::Starting => {}
             }
             entry.phase.replace(Phase::Resting);
             this.note_by_user(&entry, false).await;
@@ -73,6 +73,7 @@ impl Daemon {
 
     /// From rest to running. With the entry's `changing` held.
     pub(super) async fn bring_up(self: &Rc<Self>, entry: &Rc<Entry>) -> Result<(), StartError> {
+        entry.phase.replace(Phase::Starting);
         let started = self.try_bring_up(entry).await;
         if let Err(error) = &started {
             // Those who wait for its streams wait in vain.
@@ -103,8 +104,12 @@ impl Daemon {
             return Err(StartError::Refused(failure));
         }
         self.reread(entry).await;
-        self.up(entry, client, exited);
+        self.up(entry, client.clone(), exited);
         self.note(entry, "start", []);
+        // Those who came while it was being started.
+        if let Err(failure) = entry.serve_attaching(&client).await {
+            tracing::debug!(container = %entry.id.short(), error = casemate_model::chain(&failure), "not attached");
+        }
         Ok(())
     }
 
@@ -149,6 +154,7 @@ impl Daemon {
     /// Sends a signal; returns after a kill when the container is down.
     pub async fn kill(self: &Rc<Self>, entry: &Rc<Entry>, signal: Signal) -> Result<(), EngineError> {
         let not_running = || EngineError::NotRunning { id: entry.id.to_string() };
+        entry.settled().await;
         let client = entry.client().ok_or_else(not_running)?;
         if signal == Signal::KILL || signal == entry.container().stop_signal {
             self.note_by_user(entry, true).await;
@@ -301,7 +307,7 @@ impl Daemon {
     fn give_up_restart(&self, entry: &Entry) {
         let restart = match &*entry.phase.borrow() {
             Phase::Pausing(restart) => restart.clone(),
-            Phase::Resting | Phase::Up(_) => return,
+            Phase::Resting | Phase::Starting | Phase::Up(_) => return,
         };
         restart.abort();
         entry.phase.replace(Phase::Resting);

@@ -173,7 +173,7 @@ both_modes! {
         let mut crowd: Vec<Spawned> = (0..MAX_EXECS).map(|_| exec()).collect();
         crowd.iter().for_each(|exec| exec.stdout.wait_for("ready\n"));
         for _ in 0..3 {
-            container.exec(&["true"]).exits(1).complains("64 commands run in this container by exec, which is the most");
+            container.exec(&["true"]).exits(126).complains("64 commands run in this container by exec, which is the most");
         }
         engine.cli(&["top", "crowd"]).ok();
         engine.cli(&["kill", "-s", "CONT", "crowd"]).ok();
