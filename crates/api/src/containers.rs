@@ -1,6 +1,7 @@
 //! `/containers`: one file for each group of verbs.
 
 mod attach;
+mod commit;
 mod config;
 mod create;
 mod files;
@@ -14,6 +15,7 @@ mod stats;
 mod wait;
 
 pub(crate) use attach::{attach, attach_websocket};
+pub(crate) use commit::commit;
 pub(crate) use create::{create, request};
 pub(crate) use files::{changes, copy_in, copy_out, export, stat};
 pub use inspect::casemate;

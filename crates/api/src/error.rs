@@ -85,6 +85,7 @@ macro_rules! from_classified {
 
 from_classified! {
     Failure,
+    casemate_engine::CommitError,
     casemate_engine::CreateError,
     casemate_engine::EngineError,
     casemate_engine::ExecError,

@@ -14,7 +14,7 @@ use casemate_image::{ParseReferenceError, Reference};
 use hyper::StatusCode;
 
 pub(crate) use archive::{load, save};
-pub(crate) use change::{prune, remove, tag};
+pub(crate) use change::{prune, remove, tag, target};
 pub(crate) use credentials::login;
 pub(crate) use inspect::{history, inspect};
 pub(crate) use list::{layers_size, list, row, summaries};

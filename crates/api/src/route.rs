@@ -82,6 +82,7 @@ async fn route(method: &Method, segments: &[&str], call: Call) -> Reply {
 
         ("GET", ["containers", "json"]) => containers::list(&call),
         ("POST", ["containers", "create"]) => containers::create(call).await,
+        ("POST", ["commit"]) => containers::commit(call).await,
         ("POST", ["containers", "prune"]) => containers::prune(&call).await,
         ("GET", ["containers", id, "json"]) => containers::inspect(&call, id).await,
         ("GET", ["containers", id, "top"]) => containers::top(&call, id).await,

@@ -2,49 +2,23 @@
 
 use std::io::{self, Read};
 
+use casemate_engine::{Piece, Pieces};
 use casemate_image::{Compression, SIGNATURE, decompress};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use tokio::sync::mpsc;
 
-/// Pieces that may wait for whoever takes them.
-const BACKLOG: usize = 4;
-
 /// What is decompressed at once.
 const CHUNK: usize = 64 << 10;
 
-type Piece = io::Result<Bytes>;
-
-/// A body as a reader, for a thread.
-#[derive(Debug)]
-pub(crate) struct Pieces {
-    pieces: mpsc::Receiver<Piece>,
-    current: Bytes,
-}
-
-impl Pieces {
-    /// Takes the body as it comes, on the current `LocalSet`.
-    pub(crate) fn of(body: Incoming) -> Self {
-        Self { pieces: receive(body), current: Bytes::new() }
-    }
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => self.current = piece?,
-                None => return Ok(0),
-            }
-        }
-        let length = self.current.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.current.split_to(length));
-        Ok(length)
-    }
+/// A body as a reader for a thread. Takes it as it comes, on the current
+/// `LocalSet`.
+pub(crate) fn reader(body: Incoming) -> Pieces {
+    Pieces::new(Bytes::new(), receive(body))
 }
 
 fn receive(mut body: Incoming) -> mpsc::Receiver<Piece> {
-    let (pieces, received) = mpsc::channel(BACKLOG);
+    let (pieces, received) = Pieces::channel();
     tokio::task::spawn_local(async move {
         while let Some(frame) = body.frame().await {
             let piece = match frame.map(|frame| frame.into_data()) {
@@ -91,9 +65,9 @@ impl Plain {
         if compression == Compression::None {
             return Ok(Self { start, rest });
         }
-        let (plain, pieces) = mpsc::channel(BACKLOG);
+        let (plain, pieces) = Pieces::channel();
         tokio::task::spawn_blocking(move || {
-            let compressed = Pieces { pieces: rest, current: start };
+            let compressed = Pieces::new(start, rest);
             if let Err(error) = inflate(compressed, &plain) {
                 // Who is gone does not need it.
                 let _ = plain.blocking_send(Err(error));

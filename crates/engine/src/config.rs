@@ -8,7 +8,7 @@ use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal, UserSpec
 
 use casemate_record::HostRecord;
 
-use crate::daemon::{HealthCheck, RestartPolicy};
+use crate::daemon::RestartPolicy;
 use crate::error::CreateError;
 
 /// Docker's path for an image that has none (moby `system.DefaultPathEnv`).
@@ -40,7 +40,7 @@ pub struct CreateRequest {
     pub stop_timeout_s: Option<u64>,
     pub labels: BTreeMap<String, String>,
     pub restart: RestartPolicy,
-    pub health: Option<HealthCheck>,
+    pub health: Option<Healthcheck>,
     pub host: HostRecord,
 }
 
@@ -65,7 +65,7 @@ pub struct ContainerConfig {
     pub cpus: Option<NanoCpus>,
     pub stop_signal: Signal,
     pub labels: BTreeMap<String, String>,
-    pub health: Option<HealthCheck>,
+    pub health: Option<Healthcheck>,
 }
 
 impl ContainerConfig {
@@ -113,15 +113,11 @@ impl ContainerConfig {
 }
 
 /// What is not asked for is as the image has it, field by field (moby `merge`).
-fn health(request: &CreateRequest, image: &ImageConfig) -> Option<HealthCheck> {
-    let of_image = image.healthcheck.as_ref().map(|check| {
-        let Healthcheck { test, interval, timeout, start_period, start_interval, retries } = check.clone();
-        HealthCheck { test, interval, timeout, start_period, start_interval, retries }
-    });
-    let (Some(asked), Some(of_image)) = (&request.health, &of_image) else {
-        return request.health.clone().or(of_image);
+fn health(request: &CreateRequest, image: &ImageConfig) -> Option<Healthcheck> {
+    let (Some(asked), Some(of_image)) = (&request.health, &image.healthcheck) else {
+        return request.health.clone().or_else(|| image.healthcheck.clone());
     };
-    Some(HealthCheck {
+    Some(Healthcheck {
         test: if asked.test.is_empty() { of_image.test.clone() } else { asked.test.clone() },
         interval: asked.interval.or(of_image.interval),
         timeout: asked.timeout.or(of_image.timeout),
@@ -228,19 +224,19 @@ mod tests {
         let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let labels = BTreeMap::from([label("a", "image"), label("b", "image")]);
         let image = ImageConfig { healthcheck: Some(check), labels, ..image() };
-        let of = |health: Option<HealthCheck>, labels: BTreeMap<String, String>| {
+        let of = |health: Option<Healthcheck>, labels: BTreeMap<String, String>| {
             let request = CreateRequest { health, labels, ..CreateRequest::default() };
             ContainerConfig::new(&request, &image, "0123").unwrap()
         };
         let alone = of(None, BTreeMap::new());
         assert_eq!(alone.labels, image.labels);
         assert_eq!(alone.health.unwrap().interval, Some(second));
-        let asked = HealthCheck { timeout: Some(second), interval: Some(second * 2), ..Default::default() };
+        let asked = Healthcheck { timeout: Some(second), interval: Some(second * 2), ..Default::default() };
         let both = of(Some(asked), BTreeMap::from([label("b", "own")]));
         assert_eq!(both.labels, BTreeMap::from([label("a", "image"), label("b", "own")]));
         let health = both.health.unwrap();
         assert_eq!((health.test.len(), health.interval, health.timeout), (2, Some(second * 2), Some(second)));
-        let none = HealthCheck { test: vec!["NONE".into()], ..Default::default() };
+        let none = Healthcheck { test: vec!["NONE".into()], ..Default::default() };
         assert_eq!(of(Some(none), BTreeMap::new()).health.unwrap().test, ["NONE"]);
     }
 

@@ -4,13 +4,14 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use casemate_image::Healthcheck;
 use casemate_model::{ContainerId, ContainerName, Digest, Isolation, Signal};
 use casemate_record::file::RecordError;
 use casemate_record::{
     ContainerPaths, ContainerRecord, EndRecord, HealthRecord, RestartPolicyRecord, RestartRecord, StateRecord, file,
 };
 
-use crate::daemon::{HealthCheck, RestartPolicy};
+use crate::daemon::RestartPolicy;
 use crate::error::{Damage, FindError};
 use crate::{Engine, lock};
 
@@ -83,10 +84,10 @@ impl Container {
         RestartPolicy::new(name, i64::from(*retries)).unwrap_or_default()
     }
 
-    pub fn health_check(&self) -> Option<HealthCheck> {
+    pub fn health_check(&self) -> Option<Healthcheck> {
         let HealthRecord { test, interval, timeout, start_period, start_interval, retries } =
             self.record.health.clone()?;
-        Some(HealthCheck {
+        Some(Healthcheck {
             test,
             interval: interval.map(Duration::from_nanos),
             timeout: timeout.map(Duration::from_nanos),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
-use casemate_image::{Image, Reference, ResolveError};
+use casemate_image::{Healthcheck, Image, Reference, ResolveError};
 use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass};
 use casemate_record::{
     ContainerPaths, ContainerRecord, HealthRecord, HostRecord, ImageRecord, RestartPolicyRecord, file,
@@ -12,7 +12,6 @@ use casemate_record::{
 use rand::RngCore;
 
 use crate::config::{ContainerConfig, CreateRequest};
-use crate::daemon::HealthCheck;
 use crate::error::{CreateError, FindError};
 use crate::options::Options;
 use crate::{Engine, lock, log_options, names};
@@ -148,8 +147,8 @@ fn keep(paths: &ContainerPaths, record: &ContainerRecord) -> Result<(), CreateEr
     file::write(&paths.config(), record, durability).map_err(CreateError::Record)
 }
 
-fn health_record(check: &HealthCheck) -> HealthRecord {
-    let HealthCheck { test, interval, timeout, start_period, start_interval, retries } = check;
+fn health_record(check: &Healthcheck) -> HealthRecord {
+    let Healthcheck { test, interval, timeout, start_period, start_interval, retries } = check;
     let nanos = |duration: &Option<Duration>| duration.map(|d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX));
     HealthRecord {
         test: test.clone(),

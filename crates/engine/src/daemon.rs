@@ -6,6 +6,7 @@
 //! is done in threads.
 
 mod attach;
+mod commit;
 mod entry;
 mod events;
 mod exec;
@@ -26,11 +27,12 @@ use casemate_image::Puller;
 use casemate_model::{Classify, ContainerId, ContainerName, ExecId};
 
 pub use attach::Streams;
+pub use commit::CommitRequest;
 pub use entry::{Entry, Life, Status};
 pub use events::{Event, Events, Subject};
 pub use exec::{Exec, ExecRequest, ExecState};
 pub use files::FilesAccess;
-pub use health::{HealthCheck, HealthReport, HealthStatus, Probe};
+pub use health::{HealthReport, HealthStatus, Probe};
 pub use logs::{LogItem, LogRequest};
 pub use resources::UpdateRequest;
 pub use restart::{InvalidRestartPolicy, RestartPolicy};

@@ -419,6 +419,32 @@ impl Classify for PauseError {
 }
 
 #[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    #[error(transparent)]
+    Pause(#[from] PauseError),
+    #[error(transparent)]
+    Image(image::ResolveError),
+    #[error(transparent)]
+    Change(image::ChangeError),
+    #[error("cannot read what the container has written")]
+    Files(#[source] StartError),
+    #[error(transparent)]
+    Make(image::ImportError),
+}
+
+impl Classify for CommitError {
+    fn class(&self) -> ErrorClass {
+        match self {
+            Self::Pause(error) => error.class(),
+            Self::Image(error) => error.class(),
+            Self::Change(error) => error.class(),
+            Self::Files(error) => error.class(),
+            Self::Make(error) => error.class(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
     #[error(transparent)]
     Option(InvalidOption),

@@ -26,6 +26,7 @@ mod lock;
 mod log_options;
 mod names;
 mod options;
+mod pieces;
 mod reconcile;
 mod remove;
 mod request;
@@ -45,13 +46,14 @@ pub use config::{Command, ContainerConfig, CreateRequest};
 pub use container::{Container, Listing};
 pub use daemon::Daemon;
 pub use error::{
-    CreateError, Damage, EngineError, ExecError, FindError, OpenError, PauseError, RemoveError, RemoveImageError,
-    RenameError, StartError, UpdateError,
+    CommitError, CreateError, Damage, EngineError, ExecError, FindError, OpenError, PauseError, RemoveError,
+    RemoveImageError, RenameError, StartError, UpdateError,
 };
 pub use host::{HostProcess, HostRole};
 pub use keeper::KeeperHandle;
 pub use log_options::check_log_options;
 pub use options::InvalidOption;
+pub use pieces::{Piece, Pieces};
 pub use start::Readied;
 
 /// Where an engine lives and what it starts things with.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use casemate_engine::daemon::{HealthCheck, RestartPolicy};
+use casemate_engine::daemon::RestartPolicy;
 use casemate_engine::{CreateError, CreateRequest};
+use casemate_image::Healthcheck;
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus};
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -157,14 +158,14 @@ pub(super) fn amount(what: &str, value: Option<i64>) -> Result<Option<u64>, ApiE
 }
 
 /// Docker's least for the durations of a check is a millisecond.
-fn health(health: Health) -> Result<HealthCheck, ApiError> {
+fn health(health: Health) -> Result<Healthcheck, ApiError> {
     let Health { test, interval, timeout, start_period, start_interval, retries } = health;
     let duration = |name: &str, nanos: Option<i64>| match nanos.unwrap_or(0) {
         0 => Ok(None),
         1_000_000.. => Ok(nanos.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos)),
         _ => Err(ApiError::bad_request(format!("{name} in Healthcheck cannot be less than 1ms"))),
     };
-    Ok(HealthCheck {
+    Ok(Healthcheck {
         test: test.unwrap_or_default(),
         interval: duration("Interval", interval)?,
         timeout: duration("Timeout", timeout)?,

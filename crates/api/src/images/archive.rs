@@ -13,11 +13,11 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::reply::{self, Reply};
 use crate::request::Call;
-use crate::upload::Pieces;
+use crate::upload;
 
 pub(crate) async fn load(call: Call) -> Reply {
     let Call { daemon, request, .. } = call;
-    let (engine, archive) = (Arc::clone(daemon.engine()), Pieces::of(request.into_body()));
+    let (engine, archive) = (Arc::clone(daemon.engine()), upload::reader(request.into_body()));
     let loaded = tokio::task::spawn_blocking(move || engine.images().load(archive, &mut |_| {})).await;
     let mut text = String::new();
     for image in joined(loaded)?? {
@@ -45,9 +45,9 @@ pub(crate) async fn save(call: &Call, names: Vec<String>) -> Reply {
     let asked = names.clone();
     let mut saved = tokio::task::spawn_blocking(move || {
         let names: Vec<&str> = asked.iter().map(String::as_str).collect();
-        let mut upload = Download { pieces: sender, pending: Vec::new() };
-        engine.images().save(&names, &mut upload)?;
-        upload.flush().map_err(SaveError::Write)
+        let mut download = Download { pieces: sender, pending: Vec::new() };
+        engine.images().save(&names, &mut download)?;
+        download.flush().map_err(SaveError::Write)
     });
     let Some(first) = pieces.recv().await else {
         joined(saved.await)??;

@@ -20,7 +20,7 @@ pub(crate) async fn tag(call: &Call, name: &str) -> Reply {
 }
 
 /// The name in `repo` and `tag`.
-pub(super) fn target(call: &Call) -> Result<Option<Reference>, ApiError> {
+pub(crate) fn target(call: &Call) -> Result<Option<Reference>, ApiError> {
     let Some(repository) = call.query.get("repo") else {
         return Ok(None);
     };

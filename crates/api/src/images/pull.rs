@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::error::ApiError;
 use crate::reply::{self, Reply};
 use crate::request::Call;
-use crate::upload::Pieces;
+use crate::upload;
 
 pub(crate) async fn create(call: Call) -> Reply {
     let platform = match call.query.get("platform") {
@@ -177,7 +177,7 @@ async fn import(call: Call, platform: Option<Platform>) -> Reply {
     };
     let name = request.name.clone();
     let Call { daemon, request: http, .. } = call;
-    let (engine, archive) = (Arc::clone(daemon.engine()), Pieces::of(http.into_body()));
+    let (engine, archive) = (Arc::clone(daemon.engine()), upload::reader(http.into_body()));
     let imported = tokio::task::spawn_blocking(move || engine.images().import(archive, &request)).await;
     let id = joined(imported)??.to_string();
     daemon.note_image("import", &id, &name.map_or_else(|| id.clone(), |name| name.or_latest().to_string()));

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use casemate_image::Healthcheck;
 use casemate_model::{ErrorClass, Failure, ProcessRef, Signal};
 use casemate_wire::{Client, Stream};
 use jiff::Timestamp;
@@ -29,27 +30,13 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_START_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_RETRIES: u32 = 3;
 
-/// How a container's health is looked at; what is absent has Docker's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HealthCheck {
-    /// `["CMD", …]`, `["CMD-SHELL", "…"]`, `["NONE"]`, or empty: the image's.
-    pub test: Vec<String>,
-    pub interval: Option<Duration>,
-    pub timeout: Option<Duration>,
-    pub start_period: Option<Duration>,
-    pub start_interval: Option<Duration>,
-    pub retries: Option<u32>,
-}
-
-impl HealthCheck {
-    /// The command of a probe, if there is to be one.
-    fn command(&self) -> Option<Vec<String>> {
-        let (kind, rest) = self.test.split_first()?;
-        match kind.as_str() {
-            "CMD" => Some(rest.to_vec()),
-            "CMD-SHELL" => Some(vec!["/bin/sh".into(), "-c".into(), rest.join(" ")]),
-            _ => None,
-        }
+/// The command of a probe, if there is to be one.
+fn command(check: &Healthcheck) -> Option<Vec<String>> {
+    let (kind, rest) = check.test.split_first()?;
+    match kind.as_str() {
+        "CMD" => Some(rest.to_vec()),
+        "CMD-SHELL" => Some(vec!["/bin/sh".into(), "-c".into(), rest.join(" ")]),
+        _ => None,
     }
 }
 
@@ -128,7 +115,7 @@ impl Daemon {
         let Some(check) = entry.container().health_check() else {
             return;
         };
-        let Some(command) = check.command() else {
+        let Some(command) = command(&check) else {
             return;
         };
         entry.health.begin();
@@ -244,7 +231,10 @@ mod tests {
     #[test]
     fn probes_are_commands_or_shell_lines() {
         let command = |test: &[&str]| {
-            HealthCheck { test: test.iter().map(|s| (*s).to_owned()).collect(), ..HealthCheck::default() }.command()
+            super::command(&Healthcheck {
+                test: test.iter().map(|s| (*s).to_owned()).collect(),
+                ..Healthcheck::default()
+            })
         };
         assert_eq!(command(&["CMD", "a", "b"]).unwrap(), ["a", "b"]);
         assert_eq!(command(&["CMD-SHELL", "a || b"]).unwrap(), ["/bin/sh", "-c", "a || b"]);

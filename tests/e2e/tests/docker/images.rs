@@ -148,6 +148,35 @@ both_modes! {
         docker.cli(&["import", "-c", "NONSENSE x", tree]).exits(1).complains("NONSENSE");
     }
 
+    /// Of what a container has written, whether it runs or not.
+    fn are_made_of_a_container(docker: &Docker) {
+        docker.start("box", &["-e", "COLOUR=red", "-l", "tier=wall", "-w", "/srv"]);
+        docker.cli(&["exec", "box", "sh", "-c", "echo written > /srv/file; rm /bin/vi; mkdir -p /deep/er; ln -s /srv/file /deep/er/link"]).ok();
+        let commit = ["commit", "-m", "why", "-a", "me", "-c", "CMD [\"sh\", \"-c\", \"cat /deep/er/link; echo $COLOUR; pwd; ls /bin/vi\"]", "box", "made:1"];
+        let id = docker.cli(&commit).ok().out();
+        assert_eq!(docker.state("box")["Status"], json!("running"));
+        let made = inspect(docker, "made:1");
+        assert_eq!((&made["Id"], &made["Author"], &made["Comment"]), (&json!(id.trim()), &json!("me"), &json!("why")));
+        assert_eq!(made["Config"]["Labels"], json!({ "tier": "wall" }));
+        let base = inspect(docker, "busybox");
+        assert_eq!(made["Parent"], base["Id"]);
+        let layers = |image: &Value| image["RootFS"]["Layers"].as_array().expect("layers").len();
+        assert_eq!(layers(&made), layers(&base) + 1);
+        let run = docker.run(&["--rm", "made:1"]);
+        assert_eq!((run.out().as_str(), run.code), ("written\nred\n/srv\n", 1));
+        // At rest, and without a name.
+        docker.run(&["--name", "done", "made:1", "sh", "-c", "echo more >> /srv/file"]).ok();
+        let id = docker.cli(&["commit", "done"]).ok().word();
+        docker.run(&["--rm", &id, "cat", "/srv/file"]).ok().prints("written\nmore\n");
+        let history = docker.cli(&["history", "--format", "{{.CreatedBy}}", "--no-trunc", &id]).ok().out();
+        assert!(history.starts_with("sh -c echo more >> /srv/file\n"), "{history}");
+        docker.cli(&["commit", "nobody"]).exits(1).complains("No such container: nobody");
+        docker.cli(&["commit", "-c", "NONSENSE", "box"]).exits(1).complains("NONSENSE");
+        assert_eq!(docker.state("box")["Status"], json!("running"));
+        // What it stands on cannot be taken from under it.
+        docker.cli(&["rmi", "made:1"]).exits(1).complains("is using its referenced image");
+    }
+
     fn are_listed_and_pruned(docker: &Docker) {
         for (text, name) in [("a", "app:1"), ("b", "app:2"), ("c", "lib:1")] {
             let mut image = image(docker, text);

@@ -1,0 +1,93 @@
+//! `commit`: an image of what a container has written.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use casemate_image::{Image, ImageConfig, MakeRequest, Reference};
+use casemate_model::{Digest, Failure};
+
+use super::entry::{Entry, Status};
+use super::{Daemon, blocking};
+use crate::container::Container;
+use crate::error::{CommitError, StartError};
+use crate::pieces::Pieces;
+
+/// An image to be made.
+#[derive(Clone, Debug, Default)]
+pub struct CommitRequest {
+    pub name: Option<Reference>,
+    pub author: String,
+    pub comment: String,
+    /// Instructions of a Dockerfile.
+    pub changes: Vec<String>,
+    /// Whether a container that runs stands still meanwhile.
+    pub pause: bool,
+}
+
+impl Daemon {
+    /// Makes an image of the container's own image and what it has written since,
+    /// to run as it was told to run.
+    pub async fn commit(self: &Rc<Self>, entry: &Rc<Entry>, request: CommitRequest) -> Result<Digest, CommitError> {
+        let paused = request.pause && entry.status() == Status::Running;
+        if paused {
+            self.pause(entry).await?;
+        }
+        let made = self.make_image(entry, &request).await;
+        if paused && entry.status() == Status::Paused {
+            // It may have been killed meanwhile.
+            if let Err(error) = self.unpause(entry).await {
+                tracing::warn!(container = %entry.id.short(), error = casemate_model::chain(&error), "still paused");
+            }
+        }
+        let id = made?;
+        let name = request.name.map(|name| name.or_latest().to_string()).unwrap_or_default();
+        let attributes = [("comment", request.comment), ("imageID", id.to_string()), ("imageRef", name)];
+        self.note(entry, "commit", attributes);
+        Ok(id)
+    }
+
+    async fn make_image(self: &Rc<Self>, entry: &Rc<Entry>, request: &CommitRequest) -> Result<Digest, CommitError> {
+        let container = entry.container();
+        let record = &container.record;
+        let (engine, image) = (Arc::clone(&self.engine), record.image.id.clone());
+        let base: Image = blocking(move || engine.images().resolve(&image)).await.map_err(CommitError::Image)?;
+        let mut config = config(&container, &base.config);
+        config.change(&request.changes).map_err(CommitError::Change)?;
+        let request = MakeRequest {
+            name: request.name.clone(),
+            config,
+            author: request.author.clone(),
+            comment: request.comment.clone(),
+            created_by: record.args.join(" "),
+        };
+        let files = self.files(entry).await.map_err(CommitError::Files)?;
+        let layer =
+            files.layer().await.map_err(|error| CommitError::Files(StartError::Refused(Failure::from(error))))?;
+        let layer = Pieces::of(layer);
+        let engine = Arc::clone(&self.engine);
+        let made = blocking(move || engine.images().make_on(&base, layer, &request)).await;
+        drop(files);
+        made.map_err(CommitError::Make)
+    }
+}
+
+/// As the container was told to run; the rest is its image's.
+fn config(container: &Container, image: &ImageConfig) -> ImageConfig {
+    let record = &container.record;
+    let (entrypoint, cmd) = record.args.split_at(record.image.entrypoint_length.min(record.args.len()));
+    // What the engine adds to every container is not the image's.
+    let hostname = format!("HOSTNAME={}", record.hostname);
+    let is_own = |entry: &&String| **entry != hostname && !(record.tty && *entry == "TERM=xterm");
+    let set = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    ImageConfig {
+        env: record.env.iter().filter(is_own).cloned().collect(),
+        entrypoint: entrypoint.to_vec(),
+        cmd: cmd.to_vec(),
+        working_dir: set(&record.cwd).filter(|dir| dir != "/").or_else(|| image.working_dir.clone()),
+        user: set(&record.user),
+        stop_signal: Some(container.stop_signal.to_string()),
+        labels: record.labels.clone(),
+        healthcheck: container.health_check(),
+        ..image.clone()
+    }
+}
