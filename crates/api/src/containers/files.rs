@@ -112,13 +112,19 @@ pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
     };
     let unreadable = |error| ApiError::bad_request(format!("cannot read the archive: {error}"));
     let mut archive = Plain::of(call.request.into_body()).await.map_err(unreadable)?;
-    while let Some(piece) = archive.next().await {
-        if upload.write_all(&piece.map_err(unreadable)?).await.is_err() {
-            // The verdict says why.
-            break;
+    let copied = async {
+        while let Some(piece) = archive.next().await {
+            if upload.write_all(&piece.map_err(unreadable)?).await.is_err() {
+                // The verdict says why.
+                break;
+            }
         }
+        upload.finish().await.map_err(|error| refused(error, id, &copy.path))
+    };
+    if let Err(error) = copied.await {
+        archive.discard().await;
+        return Err(error);
     }
-    upload.finish().await.map_err(|error| refused(error, id, &copy.path))?;
     reply::empty(StatusCode::OK)
 }
 

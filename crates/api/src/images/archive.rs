@@ -17,10 +17,15 @@ use crate::upload;
 
 pub(crate) async fn load(call: Call) -> Reply {
     let Call { daemon, request, .. } = call;
-    let (engine, archive) = (Arc::clone(daemon.engine()), upload::reader(request.into_body()));
+    let engine = Arc::clone(daemon.engine());
+    let (archive, rest) = upload::reader(request.into_body());
     let loaded = tokio::task::spawn_blocking(move || engine.images().load(archive, &mut |_| {})).await;
+    let loaded = joined(loaded)?;
+    if loaded.is_err() {
+        rest.discard().await;
+    }
     let mut text = String::new();
-    for image in joined(loaded)?? {
+    for image in loaded? {
         let id = image.id.to_string();
         let lines: Vec<String> = match image.names.as_slice() {
             [] => vec![format!("Loaded image ID: {id}")],

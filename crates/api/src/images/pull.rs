@@ -177,9 +177,13 @@ async fn import(call: Call, platform: Option<Platform>) -> Reply {
     };
     let name = request.name.clone();
     let Call { daemon, request: http, .. } = call;
-    let (engine, archive) = (Arc::clone(daemon.engine()), upload::reader(http.into_body()));
-    let imported = tokio::task::spawn_blocking(move || engine.images().import(archive, &request)).await;
-    let id = joined(imported)??.to_string();
+    let engine = Arc::clone(daemon.engine());
+    let (archive, rest) = upload::reader(http.into_body());
+    let imported = joined(tokio::task::spawn_blocking(move || engine.images().import(archive, &request)).await)?;
+    if imported.is_err() {
+        rest.discard().await;
+    }
+    let id = imported?.to_string();
     daemon.note_image("import", &id, &name.map_or_else(|| id.clone(), |name| name.or_latest().to_string()));
     reply::stream("application/json", Body::from(line(&json!({ "status": id })).to_vec()))
 }

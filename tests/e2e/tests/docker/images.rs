@@ -145,7 +145,7 @@ both_modes! {
         docker.run(&["--rm", "made:1"]).ok().prints("there\n");
         let history = docker.cli(&["history", "--format", "{{.Comment}}|{{.Size}}", "made:1"]).ok().out();
         assert!(history.starts_with("from a tree|"), "{history}");
-        docker.cli(&["import", "-c", "NONSENSE x", tree]).exits(1).complains("NONSENSE");
+        docker.cli(&["import", "-c", "NONSENSE x", tree]).exits(1).complains("nonsense is not a valid change command");
     }
 
     /// Of what a container has written, whether it runs or not.
@@ -171,7 +171,7 @@ both_modes! {
         let history = docker.cli(&["history", "--format", "{{.CreatedBy}}", "--no-trunc", &id]).ok().out();
         assert!(history.starts_with("sh -c echo more >> /srv/file\n"), "{history}");
         docker.cli(&["commit", "nobody"]).exits(1).complains("No such container: nobody");
-        docker.cli(&["commit", "-c", "NONSENSE", "box"]).exits(1).complains("NONSENSE");
+        docker.cli(&["commit", "-c", "NONSENSE", "box"]).exits(1).complains("nonsense is not a valid change command");
         assert_eq!(docker.state("box")["Status"], json!("running"));
         // What it stands on cannot be taken from under it.
         docker.cli(&["rmi", "made:1"]).exits(1).complains("is using its referenced image");
