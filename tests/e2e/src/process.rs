@@ -147,6 +147,22 @@ impl Output {
         }
     }
 
+    /// Whether the text comes in time.
+    pub fn comes_within(&self, text: &str, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        let mut state = self.0.locked();
+        loop {
+            if String::from_utf8_lossy(&state.0).contains(text) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.1 || left.is_zero() {
+                return false;
+            }
+            state = self.0.wait(state, left);
+        }
+    }
+
     /// All of it, once its end has come.
     fn to_end(&self, deadline: Instant) -> Option<Vec<u8>> {
         let mut state = self.0.locked();

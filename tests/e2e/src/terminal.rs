@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -65,6 +66,23 @@ impl Terminal {
     /// The kernel tells the program by SIGWINCH.
     pub fn resize(&self, rows: u16, columns: u16) {
         set_size(&self.master, rows, columns);
+    }
+
+    /// The same, again and again until the program shows it: Docker's client does
+    /// not hear of a change that comes between its start and its listening.
+    #[track_caller]
+    pub fn resize_until_shown(&self, rows: u16, columns: u16) {
+        let shown = format!("{rows} {columns}\r\n");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // The kernel tells of changes only.
+            self.resize(rows, columns - 1);
+            self.resize(rows, columns);
+            if self.screen.comes_within(&shown, Duration::from_secs(1)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{shown:?} has not come");
+        }
     }
 
     /// How it treats keys and output, for comparison.

@@ -16,8 +16,7 @@ both_modes! {
         let terminal = run(docker, &["--rm", "-it", "--name", "sized", "busybox", "sh", "-c", SIZES], 33, 101);
         // The client sets the size after the start.
         terminal.screen.wait_for("33 101\r\n");
-        terminal.resize(40, 132);
-        terminal.screen.wait_for("40 132\r\n");
+        terminal.resize_until_shown(40, 132);
         docker.cli(&["kill", "sized"]).ok();
         assert_eq!(terminal.wait(), 137);
     }
@@ -73,8 +72,7 @@ both_modes! {
         docker.start("host", &[]);
         let terminal = Terminal::start(docker.command(&["exec", "-it", "host", "sh", "-c", SIZES]), 30, 90);
         terminal.screen.wait_for("30 90\r\n");
-        terminal.resize(31, 91);
-        terminal.screen.wait_for("31 91\r\n");
+        terminal.resize_until_shown(31, 91);
         terminal.press(b"\x10\x11");
         terminal.screen.wait_for("read escape sequence");
         drop(terminal);
