@@ -6,8 +6,10 @@
 //! big-endian order.
 
 use std::io;
+use std::time::Duration;
 
 use casemate_engine::daemon::Streams;
+use casemate_model::DetachKeys;
 use hyper::Response;
 use hyper::header::HeaderValue;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -22,8 +24,8 @@ const CHUNK: usize = 32 << 10;
 
 const HEADER: usize = 8;
 
-/// Docker's keys for leaving a process alone: Ctrl-P, Ctrl-Q.
-const DETACH_KEYS: [u8; 2] = [0x10, 0x11];
+/// How long a client may take to leave when all has been said.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// A client's connection after HTTP.
 pub(crate) struct Connection {
@@ -94,21 +96,12 @@ pub(crate) fn framed(stderr: bool, bytes: &[u8], terminal: bool) -> Vec<u8> {
     piece
 }
 
-/// `ctrl-a,b` as bytes; Docker's own keys if absent (moby `term.ToBytes`).
-pub(crate) fn detach_keys(text: Option<&str>) -> Result<Vec<u8>, ApiError> {
+/// Docker's own if absent.
+pub(crate) fn detach_keys(text: Option<&str>) -> Result<DetachKeys, ApiError> {
     let Some(text) = text else {
-        return Ok(DETACH_KEYS.to_vec());
+        return Ok(DetachKeys::default());
     };
-    let key = |key: &str| match key.strip_prefix("ctrl-").map(str::as_bytes) {
-        Some([letter @ (b'a'..=b'z' | b'@' | b'[' | b'\\' | b']' | b'^' | b'_')]) => Some(letter & 0x1f),
-        Some(_) => None,
-        None => match key.as_bytes() {
-            [byte] => Some(*byte),
-            _ => None,
-        },
-    };
-    let keys: Option<Vec<u8>> = text.split(',').map(key).collect();
-    keys.ok_or_else(|| ApiError::bad_request(format!("invalid detach keys ({text}) provided: unknown character")))
+    text.parse().map_err(|error: casemate_model::InvalidDetachKeys| ApiError::bad_request(error.to_string()))
 }
 
 /// How a client and a process parted.
@@ -127,7 +120,7 @@ pub(crate) async fn join(
     connection: Connection,
     streams: &mut Streams,
     wanted: Wanted,
-    keys: &[u8],
+    keys: &DetachKeys,
     started: impl Future<Output = bool>,
     over: impl Future<Output = ()>,
 ) -> Parted {
@@ -151,11 +144,17 @@ pub(crate) async fn join(
         }
         parted
     };
+    tokio::pin!(input);
     let parted = tokio::select! {
         parted = output => parted,
-        () = input => Parted::Left,
+        () = &mut input => Parted::Left,
     };
     let _ = writer.shutdown().await;
+    if parted == Parted::Ended {
+        // A socket that is closed on what it has not read resets the connection,
+        // and the client may not see the end of the output.
+        let _ = tokio::time::timeout(LINGER, input).await;
+    }
     parted
 }
 
@@ -173,9 +172,9 @@ async fn watch(mut reader: Reader) {
 }
 
 /// Returns when the client leaves the process alone.
-async fn copy_input(mut reader: Reader, mut stdin: impl AsyncWrite + Unpin, keys: Option<&[u8]>, once: bool) {
+async fn copy_input(mut reader: Reader, mut stdin: impl AsyncWrite + Unpin, keys: Option<&DetachKeys>, once: bool) {
     let mut chunk = vec![0; CHUNK];
-    let mut matcher = keys.map(KeyMatcher::new);
+    let mut matcher = keys.map(DetachKeys::matcher);
     loop {
         let length = match reader.read(&mut chunk).await {
             Ok(0) => break,
@@ -235,60 +234,9 @@ async fn read_opt(stream: Option<&mut (impl AsyncRead + Unpin)>, chunk: &mut [u8
     }
 }
 
-/// Finds the detach keys in what is typed, across reads; keys that could be
-/// their beginning are held back until the next is known.
-struct KeyMatcher<'a> {
-    keys: &'a [u8],
-    held: usize,
-}
-
-impl<'a> KeyMatcher<'a> {
-    fn new(keys: &'a [u8]) -> Self {
-        Self { keys, held: 0 }
-    }
-
-    /// The bytes to pass on, or `None` when the keys are complete.
-    fn pass(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut passed = Vec::with_capacity(bytes.len() + self.held);
-        for byte in bytes {
-            if self.keys.get(self.held) == Some(byte) {
-                self.held += 1;
-                if self.held == self.keys.len() {
-                    return None;
-                }
-                continue;
-            }
-            passed.extend_from_slice(&self.keys[..self.held]);
-            self.held = usize::from(self.keys.first() == Some(byte));
-            if self.held == 0 {
-                passed.push(*byte);
-            }
-        }
-        Some(passed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn detach_keys_are_found_across_reads_and_other_keys_pass() {
-        let keys = detach_keys(None).unwrap();
-        let mut matcher = KeyMatcher::new(&keys);
-        assert_eq!(matcher.pass(b"ls\r"), Some(b"ls\r".to_vec()));
-        assert_eq!(matcher.pass(b"\x10"), Some(Vec::new()));
-        assert_eq!(matcher.pass(b"x"), Some(b"\x10x".to_vec()));
-        assert_eq!(matcher.pass(b"\x10\x10"), Some(b"\x10".to_vec()));
-        assert_eq!(matcher.pass(b"\x11"), None);
-    }
-
-    #[test]
-    fn detach_keys_are_spelled_as_in_docker() {
-        assert_eq!(detach_keys(Some("ctrl-a,b")).unwrap(), [1, b'b']);
-        assert_eq!(detach_keys(Some("ctrl-@,ctrl-[,ctrl-_")).unwrap(), [0, 27, 31]);
-        assert!(detach_keys(Some("ctrl-1")).is_err() && detach_keys(Some("ab")).is_err());
-    }
 
     #[test]
     fn pieces_say_which_stream_and_how_long() {

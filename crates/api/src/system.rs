@@ -139,6 +139,7 @@ pub(crate) async fn info(call: &Call) -> Reply {
             "Accelerator": facts.accelerator,
             "AcceleratorReason": facts.accelerator_reason,
             "Qemu": facts.qemu,
+            "GuestKernel": settings.lib.join("vmlinux"),
             "RunDir": settings.run,
         },
     }))

@@ -1,11 +1,13 @@
 //! The command line's grammar: Docker's, where Docker has the same command.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use casemate_engine::Settings;
-use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal};
+use casemate_model::{Bytes, ContainerName, DetachKeys, Isolation, NanoCpus};
 use casemate_record::LogRecord;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::daemon::Given;
 
@@ -18,6 +20,13 @@ use crate::daemon::Given;
     after_help = "The engine's options may stand before or after COMMAND; each command has a --help of its own."
 )]
 pub(crate) struct Cli {
+    /// Daemon socket to connect to: unix:///PATH or tcp://NAME:PORT [env: DOCKER_HOST] [default: docker.sock in the run
+    /// directory, whose daemon is started if there is none]
+    #[arg(short = 'H', long, value_name = "ADDRESS")]
+    pub(crate) host: Option<String>,
+    /// Name of the context to use to connect to the daemon [env: DOCKER_CONTEXT]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
@@ -25,6 +34,9 @@ pub(crate) struct Cli {
     /// What is said of the daemon by flags.
     #[arg(skip)]
     pub(crate) given: Given,
+    /// The engine's options that stand on the command line.
+    #[arg(skip)]
+    pub(crate) engine_flags: Vec<OsString>,
 }
 
 impl Cli {
@@ -39,8 +51,29 @@ impl Cli {
     pub(crate) fn read() -> Result<Self, clap::Error> {
         let matches = Self::grammar().try_get_matches()?;
         let given = matches.subcommand_matches("daemon").map(Given::of).unwrap_or_default();
-        Ok(Self { given, ..Self::from_arg_matches(&matches)? })
+        let engine_flags = engine_flags(&matches);
+        Ok(Self { given, engine_flags, ..Self::from_arg_matches(&matches)? })
     }
+}
+
+/// As they were written, for the daemon that is started with them.
+fn engine_flags(matches: &ArgMatches) -> Vec<OsString> {
+    // Wherever they stand, the command has them.
+    let Some((_, command)) = matches.subcommand() else {
+        return Vec::new();
+    };
+    let grammar = Cli::command();
+    let written = grammar.get_arguments().filter(|arg| {
+        let id = arg.get_id().as_str();
+        arg.is_global_set() && command.value_source(id) == Some(ValueSource::CommandLine)
+    });
+    let flag = |arg: &clap::Arg| {
+        let value = command.get_raw(arg.get_id().as_str())?.last()?;
+        let mut flag = OsString::from(format!("--{}=", arg.get_long()?));
+        flag.push(value);
+        Some(flag)
+    };
+    written.filter_map(flag).collect()
 }
 
 #[derive(Clone, Debug, Args)]
@@ -91,6 +124,14 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    pub(crate) fn run_dir(&self) -> &Path {
+        &self.run
+    }
+
+    pub(crate) fn root_dir(&self) -> &Path {
+        &self.root
+    }
+
     pub(crate) fn settings(self) -> std::io::Result<Settings> {
         let program = std::env::current_exe()?;
         let beside = || program.parent()?.parent().map(|prefix| prefix.join("lib/casemate"));
@@ -127,6 +168,12 @@ pub(crate) enum Command {
     Daemon(Box<DaemonArgs>),
     /// Create and run a new container from an image
     Run(Box<RunArgs>),
+    /// Create a new container
+    Create(Box<CreateArgs>),
+    /// Start one or more stopped containers
+    Start(ContainersArgs),
+    /// Attach local standard input, output, and error streams to a running container
+    Attach(AttachArgs),
     /// Execute a command in a running container
     Exec(ExecArgs),
     /// List containers
@@ -135,6 +182,16 @@ pub(crate) enum Command {
     Kill(KillArgs),
     /// Stop one or more running containers
     Stop(StopArgs),
+    /// Restart one or more containers
+    Restart(StopArgs),
+    /// Pause all processes within one or more containers
+    Pause(ContainersArgs),
+    /// Unpause all processes within one or more containers
+    Unpause(ContainersArgs),
+    /// Block until one or more containers stop, then print their exit codes
+    Wait(ContainersArgs),
+    /// Rename a container
+    Rename { container: String, name: String },
     /// Remove one or more containers
     Rm(RmArgs),
     /// Fetch the logs of a container
@@ -143,12 +200,16 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Show the running processes of a container, or the host's for it
     Top(TopArgs),
+    /// Download an image from a registry
+    Pull(PullArgs),
     /// Load images from a docker save or OCI layout archive
     Load(LoadArgs),
     /// List images
     Images(ImagesArgs),
     /// Remove one or more images
     Rmi(RmiArgs),
+    /// Show the versions of this program and of the daemon
+    Version(FormatArgs),
     /// Show what this engine runs on
     Info(FormatArgs),
     /// Check the host, and say how to mend what is missing
@@ -229,17 +290,31 @@ pub(crate) struct DaemonArgs {
     /// Validate daemon configuration and exit
     #[arg(long)]
     pub(crate) validate: bool,
+    /// Leave the session of the command that starts it
+    #[arg(long, hide = true)]
+    pub(crate) on_demand: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true, override_usage = "casemate run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
 pub(crate) struct RunArgs {
-    /// Container isolation: process or hyperv
-    #[arg(long, value_parser = isolation, value_name = "NAME")]
-    pub(crate) isolation: Option<OrDefault>,
     /// Run the container in the background and print its ID
     #[arg(short, long)]
     pub(crate) detach: bool,
+    /// Override the key sequence for detaching a container
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<DetachKeys>,
+    #[command(flatten)]
+    pub(crate) create: CreateArgs,
+}
+
+/// What is checked by the daemon is passed on as it is written.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true, override_usage = "casemate create [OPTIONS] IMAGE [COMMAND] [ARG]...")]
+pub(crate) struct CreateArgs {
+    /// Container isolation: process, hyperv, or default for the daemon's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) isolation: Option<String>,
     /// Keep STDIN open
     #[arg(short, long)]
     pub(crate) interactive: bool,
@@ -251,10 +326,13 @@ pub(crate) struct RunArgs {
     pub(crate) rm: bool,
     /// Assign a name to the container
     #[arg(long)]
-    pub(crate) name: Option<ContainerName>,
+    pub(crate) name: Option<String>,
     /// Set an environment variable (NAME=VALUE, or NAME for the value it has here)
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
+    /// Set meta data on the container
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) label: Vec<String>,
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIR")]
     pub(crate) workdir: Option<String>,
@@ -276,12 +354,33 @@ pub(crate) struct RunArgs {
     /// Mount the container's root filesystem as read only
     #[arg(long)]
     pub(crate) read_only: bool,
+    /// Run an init inside the container that forwards signals and reaps processes
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// Give extended privileges to the container; under hyperv, inside its VM
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// Add Linux capabilities
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cap_add: Vec<String>,
+    /// Drop Linux capabilities
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cap_drop: Vec<String>,
+    /// Restart policy to apply when the container exits: no, on-failure[:N], always or unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) restart: Option<String>,
+    /// Pull the image before creating: always, missing or never
+    #[arg(long, value_name = "WHEN", value_parser = ["always", "missing", "never"], default_value = "missing")]
+    pub(crate) pull: String,
+    /// Platform of the image, if it has several
+    #[arg(long, value_name = "OS/ARCHITECTURE")]
+    pub(crate) platform: Option<String>,
     /// Signal to stop the container
     #[arg(long, value_name = "SIGNAL")]
-    pub(crate) stop_signal: Option<Signal>,
-    /// Seconds to wait after it before killing
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) stop_timeout: Option<u64>,
+    pub(crate) stop_signal: Option<String>,
+    /// Seconds to wait after it before killing, -1 for ever
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) stop_timeout: Option<i64>,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -291,17 +390,47 @@ pub(crate) struct RunArgs {
     pub(crate) image_and_command: Vec<String>,
 }
 
-/// `--isolation default` is the same as no `--isolation`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OrDefault(pub(crate) Option<Isolation>);
+#[derive(Debug, Args)]
+pub(crate) struct ContainersArgs {
+    #[arg(required = true)]
+    pub(crate) containers: Vec<String>,
+}
 
-fn isolation(text: &str) -> Result<OrDefault, casemate_model::UnknownIsolation> {
-    Isolation::parse_or_default(text).map(OrDefault)
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    /// Override the key sequence for detaching a container
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<DetachKeys>,
+    /// Do not attach STDIN
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    pub(crate) container: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Download all tagged images in the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
+    /// Platform of the image, if it has several
+    #[arg(long, value_name = "OS/ARCHITECTURE")]
+    pub(crate) platform: Option<String>,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
 #[command(override_usage = "casemate exec [OPTIONS] CONTAINER COMMAND [ARG]...")]
 pub(crate) struct ExecArgs {
+    /// Run the command in the background
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Override the key sequence for detaching from the command
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<DetachKeys>,
     /// Keep STDIN open
     #[arg(short, long)]
     pub(crate) interactive: bool,
@@ -355,7 +484,7 @@ impl FormatArgs {
 pub(crate) struct KillArgs {
     /// Signal to send to the container
     #[arg(short, long, default_value = "SIGKILL")]
-    pub(crate) signal: Signal,
+    pub(crate) signal: String,
     #[arg(required = true)]
     pub(crate) containers: Vec<String>,
 }
@@ -364,7 +493,7 @@ pub(crate) struct KillArgs {
 pub(crate) struct StopArgs {
     /// Signal to send to the container [default: the container's, or SIGTERM]
     #[arg(short, long)]
-    pub(crate) signal: Option<Signal>,
+    pub(crate) signal: Option<String>,
     /// Seconds to wait before killing the container, -1 for ever [default: the container's, or 10]
     #[arg(short = 't', long = "timeout", alias = "time", allow_negative_numbers = true, value_name = "SECONDS")]
     pub(crate) timeout: Option<i64>,

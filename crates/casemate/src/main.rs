@@ -4,11 +4,15 @@
 //! an exit code.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks to the user")]
 
-mod attach;
 mod cli;
 mod commands;
+mod connect;
+mod credentials;
 mod daemon;
+mod human;
+mod on_demand;
 mod report;
+mod session;
 mod table;
 mod template;
 mod terminal;

@@ -4,93 +4,113 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use casemate_engine as engine;
-use casemate_model::{Classify, ErrorClass, Failure, chain};
+use casemate_client::{ClientError, ContextError};
+use casemate_model::chain;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
     #[error(transparent)]
-    Open(#[from] engine::OpenError),
+    Context(#[from] ContextError),
     #[error(transparent)]
-    Find(#[from] engine::FindError),
+    OnDemand(#[from] crate::on_demand::OnDemandError),
     #[error(transparent)]
-    Create(#[from] engine::CreateError),
+    Client(#[from] ClientError),
     #[error(transparent)]
-    Start(#[from] engine::StartError),
-    #[error(transparent)]
-    Remove(#[from] engine::RemoveError),
-    #[error(transparent)]
-    Engine(#[from] engine::EngineError),
-    #[error("{doing}")]
-    Refused { doing: String, source: Failure },
+    Credentials(#[from] crate::credentials::CredentialsError),
+    /// In Docker's words.
+    #[error("{0}")]
+    Usage(String),
+    #[error("the container ended: {0}")]
+    Ended(String),
     #[error("cannot read {what}")]
     Read { what: String, source: io::Error },
     #[error(transparent)]
-    Output(#[from] crate::attach::OutputError),
+    Output(#[from] crate::session::OutputError),
     #[error("cannot write {what}")]
     Write { what: String, source: io::Error },
-    #[error(transparent)]
-    Load(#[from] casemate_image::LoadError),
-    #[error(transparent)]
-    Records(#[from] casemate_image::RecordsError),
-    #[error(transparent)]
-    RemoveImage(#[from] engine::RemoveImageError),
     #[error(transparent)]
     Initramfs(#[from] casemate_vm::InitramfsError),
     #[error(transparent)]
     Template(#[from] crate::template::TemplateError),
     #[error(transparent)]
     Daemon(#[from] crate::daemon::DaemonError),
+    #[error(transparent)]
+    Open(#[from] casemate_engine::OpenError),
     #[error("the input device is not a TTY")]
     NotATerminal,
     #[error("requested load from stdin, but stdin is a terminal; use -i FILE")]
     LoadFromTerminal,
-    #[error("invalid number of lines: {0:?}")]
-    Tail(String),
     /// Each has been reported already.
     #[error("some failed")]
     Some,
+    /// A container that was made and could not be started.
+    #[error(transparent)]
+    Start(Box<CliError>),
     /// What `run` fails with has Docker's exit codes.
     #[error(transparent)]
     Run(Box<CliError>),
-    /// So has `exec`: those of a command that cannot be executed, or 1.
-    #[error(transparent)]
-    Exec(Box<CliError>),
 }
 
 impl CliError {
-    fn classified(&self) -> Option<&dyn Classify> {
-        Some(match self {
-            Self::Open(error) => error,
-            Self::Find(error) => error,
-            Self::Create(error) => error,
-            Self::Start(error) => error,
-            Self::Remove(error) => error,
-            Self::Engine(error) => error,
-            Self::Refused { source, .. } => source,
-            Self::Load(error) => error,
-            Self::Records(error) => error,
-            Self::RemoveImage(error) => error,
-            Self::Run(error) | Self::Exec(error) => return error.classified(),
-            _ => return None,
-        })
+    /// The next step.
+    fn hint(&self) -> Option<String> {
+        use casemate_model::Classify;
+        match self {
+            Self::Run(error) => error.hint(),
+            Self::Open(error) => error.hint(),
+            Self::Client(ClientError::NotAllowed { .. }) => {
+                Some("be root, or of the group that the daemon's --group names".to_owned())
+            }
+            Self::Client(error) if error.is_nobody() => Some("is a daemon running there?".to_owned()),
+            Self::OnDemand(crate::on_demand::OnDemandError::NotRoot { .. }) => {
+                Some("sudo casemate …, or have root start 'casemate daemon'".to_owned())
+            }
+            _ => None,
+        }
     }
 
     fn exit_code(&self) -> u8 {
-        let of_class = |error: &CliError| error.classified().map_or(ErrorClass::Internal, Classify::class).exit_code();
         match self {
             // The container goes on, and this is not about it.
             Self::Run(error) if matches!(**error, Self::Output(_)) => 1,
-            Self::Run(error) => of_class(error),
-            Self::Exec(error) => match (of_class(error), &**error) {
-                // Docker's for whatever kept it from starting.
-                (125, Self::Refused { source, .. }) if source.class != ErrorClass::Conflict => 126,
-                (125, _) => 1,
-                (code, _) => code,
+            Self::Run(error) => match &**error {
+                Self::Start(error) => code_of_start(&chain(error)),
+                _ => 125,
             },
             _ => 1,
+        }
+    }
+}
+
+/// A daemon says why in words only, and Docker's client goes by them
+/// (docker/cli `cli/command/container/run.go`).
+fn code_of_start(text: &str) -> u8 {
+    let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    if says(&["executable file not found", "no such file or directory"]) {
+        127
+    } else if says(&["permission denied", "is a directory"]) {
+        126
+    } else {
+        125
+    }
+}
+
+/// Where something is told beside a command's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Out {
+    Stdout,
+    Stderr,
+    Nowhere,
+}
+
+impl Out {
+    pub(crate) fn line(self, text: &str) {
+        match self {
+            Self::Stdout => println!("{text}"),
+            Self::Stderr => eprintln!("{text}"),
+            Self::Nowhere => {}
         }
     }
 }
@@ -116,12 +136,17 @@ pub(crate) fn print_error(error: &CliError) {
 }
 
 fn try_print_error(error: &CliError) -> io::Result<()> {
-    say("1;31m", "casemate:", &chain(error), error.classified().and_then(Classify::hint))
+    say("1;31m", "casemate:", &chain(error), error.hint())
 }
 
 /// Tells of what did not keep the command from its work.
-pub(crate) fn warn<E: Classify>(error: &E) {
-    let _ = say("1;33m", "casemate: warning:", &chain(error), error.hint());
+pub(crate) fn warn(text: &str) {
+    let _ = say("1;33m", "casemate: warning:", text, None);
+}
+
+/// Tells of what was done beside what was asked for.
+pub(crate) fn note(text: &str) {
+    let _ = say("1m", "casemate:", text, None);
 }
 
 fn say(colour: &str, who: &str, text: &str, hint: Option<String>) -> io::Result<()> {

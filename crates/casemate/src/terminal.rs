@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use casemate_model::TerminalSize;
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// The size of the terminal on standard output, if there is one.
 pub(crate) fn size() -> Option<TerminalSize> {
@@ -16,10 +16,6 @@ pub(crate) fn size() -> Option<TerminalSize> {
 pub(crate) fn width(fd: impl AsFd) -> Option<usize> {
     let size = tcgetwinsize(fd).ok()?;
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
-}
-
-pub(crate) fn stdin_is_terminal() -> bool {
-    isatty(io::stdin())
 }
 
 /// Raw mode on standard input; dropping it brings back what was.

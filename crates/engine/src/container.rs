@@ -127,33 +127,24 @@ impl Engine {
         Ok(listing)
     }
 
-    /// All containers that can be used, newest first.
-    pub fn containers(&self) -> Result<Vec<Container>, FindError> {
-        Ok(self.list()?.containers)
-    }
-
-    /// The container of this name, id, or unambiguous beginning of an id.
-    pub fn find(&self, text: &str) -> Result<Container, FindError> {
-        let not_found = || FindError::NotFound { name: text.to_owned() };
-        let ids = self.ids()?;
-        if let Some(id) = ids.iter().find(|id| id.as_str() == text) {
-            return self.container(id);
-        }
+    /// One whose records cannot be read, by its id, its name if that is known, or
+    /// the unambiguous beginning of its id.
+    pub(crate) fn find_damaged(&self, text: &str) -> Result<ContainerId, FindError> {
         let wanted = text.strip_prefix('/').unwrap_or(text);
-        let Listing { containers, damaged } = self.list()?;
-        if let Some(container) = containers.into_iter().find(|c| c.name.as_str() == wanted) {
-            return Ok(container);
+        let damaged = self.list()?.damaged.into_iter().filter_map(|error| match error {
+            FindError::Damaged { id, name, .. } => Some((id, name)),
+            _ => None,
+        });
+        let damaged: Vec<_> = damaged.collect();
+        if let Some((id, _)) = damaged.iter().find(|(id, name)| id.as_str() == text || name.as_deref() == Some(wanted))
+        {
+            return Ok(id.clone());
         }
-        let is_named =
-            |error: &FindError| matches!(error, FindError::Damaged { name, .. } if name.as_deref() == Some(wanted));
-        if let Some(error) = damaged.into_iter().find(is_named) {
-            return Err(error);
-        }
-        let mut matching = ids.iter().filter(|id| !text.is_empty() && id.as_str().starts_with(text));
+        let mut matching = damaged.iter().filter(|(id, _)| !text.is_empty() && id.as_str().starts_with(text));
         match (matching.next(), matching.next()) {
-            (Some(id), None) => self.container(id),
+            (Some((id, _)), None) => Ok(id.clone()),
             (Some(_), Some(_)) => Err(FindError::Ambiguous { name: text.to_owned() }),
-            _ => Err(not_found()),
+            _ => Err(FindError::NotFound { name: text.to_owned() }),
         }
     }
 

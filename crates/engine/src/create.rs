@@ -1,7 +1,5 @@
 //! From a request to a container on disk.
 
-use std::fs::File;
-use std::io;
 use std::time::Duration;
 
 use casemate_image::{Healthcheck, Image, Reference, ResolveError};
@@ -12,9 +10,9 @@ use casemate_record::{
 use rand::RngCore;
 
 use crate::config::{ContainerConfig, CreateRequest};
-use crate::error::{CreateError, FindError};
+use crate::error::CreateError;
 use crate::options::Options;
-use crate::{Engine, lock, log_options, names};
+use crate::{Engine, lock, log_options};
 
 impl Engine {
     /// The image of this name; the built-in one is brought in when it is asked
@@ -37,49 +35,14 @@ impl Engine {
         }
     }
 
-    /// The same for an engine that does not know all names: they are looked up.
-    /// With the lock for the container's keeper: others find it being started
-    /// as soon as they find it.
-    pub fn create_by_records(&self, request: &CreateRequest) -> Result<(ContainerId, File), CreateError> {
-        let image = self.image(&request.image)?;
-        let _containers = self.lock_containers().map_err(CreateError::Lock)?;
-        let containers = self.containers().map_err(CreateError::Find)?;
-        let name = match &request.name {
-            Some(name) => match containers.iter().find(|c| c.name == *name) {
-                Some(owner) => {
-                    let (name, id) = (name.to_string(), owner.id.to_string());
-                    return Err(CreateError::NameTaken { name, id });
-                }
-                None => name.clone(),
-            },
-            None => names::random(|name| containers.iter().any(|c| c.name.as_str() == name)),
-        };
-        self.make(request, &image, &name, |paths| {
-            let failed = |source| CreateError::Dir { path: paths.run.clone(), source };
-            // Nobody else knows this id.
-            lock::of_keeper(paths).map_err(failed)?.ok_or_else(|| failed(io::ErrorKind::ResourceBusy.into()))
-        })
-    }
-
     /// Makes a container under a name that is free: checks the request, gives
     /// it an id, and writes its configuration. Nothing is left when it fails.
-    pub fn create(&self, request: &CreateRequest, name: &ContainerName) -> Result<ContainerId, CreateError> {
+    pub(crate) fn create(&self, request: &CreateRequest, name: &ContainerName) -> Result<ContainerId, CreateError> {
         let image = self.image(&request.image)?;
+        // What has no configuration when nobody has the lock is a leftover.
         let _containers = self.lock_containers().map_err(CreateError::Lock)?;
-        Ok(self.make(request, &image, name, |_| Ok(()))?.0)
-    }
-
-    /// With the containers locked: what has no configuration then is a leftover.
-    /// `first` is done before anything of the container exists.
-    fn make<T>(
-        &self,
-        request: &CreateRequest,
-        image: &Image,
-        name: &ContainerName,
-        first: impl FnOnce(&ContainerPaths) -> Result<T, CreateError>,
-    ) -> Result<(ContainerId, T), CreateError> {
         // Until the record names them, nothing else keeps the layers.
-        let _layers = self.images.hold(image).map_err(CreateError::Image)?;
+        let _layers = self.images.hold(&image).map_err(CreateError::Image)?;
         let mut random = [0; 32];
         rand::rng().fill_bytes(&mut random);
         let id = ContainerId::from_random(random);
@@ -125,13 +88,11 @@ impl Engine {
             },
         };
         Options::of(&record, isolation).map_err(CreateError::Option)?;
-        match first(&paths).and_then(|first| keep(&paths, &record).map(|()| first)) {
-            Ok(first) => Ok((id, first)),
+        match keep(&paths, &record) {
+            Ok(()) => Ok(id),
             Err(error) => {
-                for path in [&paths.dir, &paths.run] {
-                    if let Err(error) = casemate_tree::remove(path) {
-                        tracing::warn!(path = %path.display(), %error, "left behind");
-                    }
+                if let Err(error) = casemate_tree::remove(&paths.dir) {
+                    tracing::warn!(path = %paths.dir.display(), %error, "left behind");
                 }
                 Err(error)
             }
@@ -165,11 +126,5 @@ fn not_found(error: ResolveError) -> CreateError {
     match error {
         ResolveError::NotFound { reference } => CreateError::NoImage { reference },
         error => CreateError::Image(error),
-    }
-}
-
-impl From<FindError> for CreateError {
-    fn from(error: FindError) -> Self {
-        Self::Find(error)
     }
 }

@@ -14,12 +14,6 @@ use crate::container::Container;
 use crate::error::EngineError;
 use crate::lock;
 
-/// A connection to the keeper of one container.
-#[derive(Clone, Debug)]
-pub struct KeeperHandle {
-    pub client: Client,
-}
-
 /// A name of a keeper's socket that fits a socket's address, which is 107
 /// bytes, wherever the run directory is.
 pub(crate) struct ShortPath {
@@ -42,22 +36,14 @@ impl ShortPath {
 }
 
 impl Container {
-    /// Connects to the keeper of a running container. On a `LocalSet`.
-    pub async fn keeper(&self) -> Result<KeeperHandle, EngineError> {
-        if !self.state.is_running() {
-            return Err(EngineError::NotRunning { id: self.id.to_string() });
-        }
-        self.connect().await
-    }
-
-    /// Connects to the container's keeper, whatever it is at.
-    pub(crate) async fn connect(&self) -> Result<KeeperHandle, EngineError> {
+    /// Connects to the container's keeper, whatever it is at. On a `LocalSet`.
+    pub(crate) async fn connect(&self) -> Result<Client, EngineError> {
         connect(&self.id, &self.paths).await
     }
 }
 
 /// Connects to the keeper of the container in these places.
-pub(crate) async fn connect(id: &ContainerId, paths: &ContainerPaths) -> Result<KeeperHandle, EngineError> {
+pub(crate) async fn connect(id: &ContainerId, paths: &ContainerPaths) -> Result<Client, EngineError> {
     let not_running = || EngineError::NotRunning { id: id.to_string() };
     let connected = match ShortPath::of(paths) {
         Ok(socket) => UnixStream::connect(socket.path()).await,
@@ -68,11 +54,9 @@ pub(crate) async fn connect(id: &ContainerId, paths: &ContainerPaths) -> Result<
         Err(_) if !lock::is_held(&paths.keeper_lock()) => return Err(not_running()),
         Err(error) => return Err(EngineError::Connect(error)),
     };
-    let client = match Client::connect(stream).await {
-        Ok(client) => client,
+    match Client::connect(stream).await {
         // It ended before it took the connection.
-        Err(HelloError::Io(_)) => return Err(not_running()),
-        Err(error) => return Err(EngineError::Hello(error)),
-    };
-    Ok(KeeperHandle { client })
+        Err(HelloError::Io(_)) => Err(not_running()),
+        connected => connected.map_err(EngineError::Hello),
+    }
 }

@@ -7,10 +7,11 @@
 //!                       └──── remove ─────┴── keeper.lock) ──────┘
 //! ```
 //!
-//! The engine holds no container alive and remembers nothing: what exists is
-//! what the records say and what [`reconcile`] finds. Several engines on one
-//! root (each command is one) agree through locks: one for names and numbers,
-//! and one for each container, which its keeper holds as long as it lives.
+//! The engine holds no container alive: what exists is what the records say and
+//! what [`reconcile`] finds. The [`Daemon`] is the engine in service, one on a
+//! root. It agrees with keepers, also those of a daemon that was killed, through
+//! locks: one for names and numbers, and one for each container, which its
+//! keeper holds as long as it lives.
 
 mod config;
 mod container;
@@ -50,11 +51,9 @@ pub use error::{
     RemoveImageError, RenameError, StartError, UpdateError,
 };
 pub use host::{HostProcess, HostRole};
-pub use keeper::KeeperHandle;
 pub use log_options::check_log_options;
 pub use options::InvalidOption;
 pub use pieces::{Piece, Pieces};
-pub use start::Readied;
 
 /// Where an engine lives and what it starts things with.
 #[derive(Clone, Debug)]

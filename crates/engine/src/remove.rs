@@ -11,29 +11,14 @@ use crate::error::{EngineError, RemoveError};
 use crate::{Engine, keeper, lock};
 
 impl Engine {
-    /// Removes a container and all it wrote; one that runs or is being started
-    /// only by `force`, which kills it.
-    pub async fn remove(&self, container: &Container, force: bool) -> Result<(), RemoveError> {
-        if container.has_keeper() {
-            let has_ended = container.state.finished.is_some();
-            if !has_ended && !force {
-                return Err(RemoveError::Running { name: container.name.to_string(), state: "running" });
-            }
-            shut_down(&container.id, container.name.as_str(), &container.paths).await?;
-        }
-        // Of a keeper that was killed after this command's beginning.
-        self.reconcile_one(&container.id).map_err(RemoveError::Leftovers)?;
-        self.delete_records(container)
-    }
-
-    /// The same for one that has no keeper.
+    /// Removes a container that has no keeper, and all it wrote.
     pub(crate) fn delete(&self, container: &Container) -> Result<(), RemoveError> {
         self.reconcile_one(&container.id).map_err(RemoveError::Leftovers)?;
         self.delete_records(container)
     }
 
     /// Removes a container whose records cannot be read, and what runs of it.
-    pub async fn remove_damaged(&self, id: &ContainerId) -> Result<(), RemoveError> {
+    pub(crate) async fn remove_damaged(&self, id: &ContainerId) -> Result<(), RemoveError> {
         let paths = self.layout.container(id);
         shut_down(id, id.short(), &paths).await?;
         self.reconcile_one(id).map_err(RemoveError::Leftovers)?;
@@ -86,9 +71,9 @@ async fn shut_down(id: &ContainerId, name: &str, paths: &ContainerPaths) -> Resu
         Err(EngineError::NotRunning { .. }) => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    if let Err(error) = keeper.client.shutdown().await {
+    if let Err(error) = keeper.shutdown().await {
         tracing::debug!(error = casemate_model::chain(&error), "shutdown");
     }
-    keeper.client.lost().await;
+    keeper.lost().await;
     Ok(())
 }

@@ -26,7 +26,7 @@ const FIRST_VM_UID: u32 = 1_900_000_000;
 /// lock does; dropping this before the keeper has it makes all the rest a
 /// leftover, which [`Engine::reconcile_one`] takes away.
 #[derive(Debug)]
-pub struct Readied {
+pub(crate) struct Readied {
     create: Create,
     listener: UnixListener,
     stream: UnixStream,
@@ -36,7 +36,7 @@ pub struct Readied {
 impl Engine {
     /// Makes all that a container's keeper needs. Slow: layers may have to be
     /// made into images first.
-    pub fn ready(&self, container: &Container, terminal: Option<TerminalSize>) -> Result<Readied, StartError> {
+    pub(crate) fn ready(&self, container: &Container) -> Result<Readied, StartError> {
         let lock = {
             let numbers = self.layout.lock();
             let _numbers = lock::exclusive(&numbers).map_err(|source| StartError::Prepare { path: numbers, source })?;
@@ -44,19 +44,9 @@ impl Engine {
                 .map_err(|source| StartError::Prepare { path: container.paths.run.clone(), source })?
         };
         let lock = lock.ok_or_else(|| StartError::AlreadyRunning { id: container.id.to_string() })?;
-        self.ready_with(container, lock, terminal)
-    }
-
-    /// The same with the lock of its keeper.
-    pub fn ready_with(
-        &self,
-        container: &Container,
-        lock: File,
-        terminal: Option<TerminalSize>,
-    ) -> Result<Readied, StartError> {
         let paths = &container.paths;
         let prepare = |source| StartError::Prepare { path: paths.run.clone(), source };
-        let create = self.create_request(container, terminal)?;
+        let create = self.create_request(container, console_size(container))?;
         let socket = ShortPath::of(paths).map_err(prepare)?;
         let listener = UnixListener::bind(socket.path()).map_err(prepare)?;
         // Connected before the keeper lives: its first connection is ours.
@@ -68,7 +58,7 @@ impl Engine {
     /// Starts the keeper and has it prepare the container. The container's init
     /// does not run before [`Client::start`]; if that is never asked for, the
     /// keeper clears up as soon as the returned connection is gone.
-    pub async fn start_keeper(&self, container: &Container, readied: Readied) -> Result<Client, StartError> {
+    pub(crate) async fn start_keeper(&self, container: &Container, readied: Readied) -> Result<Client, StartError> {
         let (client, create) = self.hand_over(container, readied).await?;
         prepared(client.create(&create).await, client).await
     }
@@ -182,6 +172,12 @@ impl Engine {
         fs::write(&file, free.to_string()).map_err(failed(&file))?;
         Ok(free)
     }
+}
+
+/// Of its terminal at first, if that was said.
+fn console_size(container: &Container) -> Option<TerminalSize> {
+    let [rows, columns] = container.record.host.console_size;
+    (rows > 0 && columns > 0).then_some(TerminalSize { rows, columns })
 }
 
 async fn prepared(answer: Result<(), CallError>, client: Client) -> Result<Client, StartError> {

@@ -6,6 +6,7 @@
 mod capability;
 mod class;
 mod container;
+mod detach_keys;
 mod device;
 mod digest;
 mod exit;
@@ -23,6 +24,7 @@ mod user;
 pub use capability::{Capabilities, Capability, UnknownCapability};
 pub use class::{Classify, ErrorClass, Failure, chain};
 pub use container::{Container, EtcFiles, Ipc, MASKED_PATHS, Namespace, Namespaces, READONLY_PATHS};
+pub use detach_keys::{DetachKeyMatcher, DetachKeys, InvalidDetachKeys};
 pub use device::{Device, DeviceAccess, DeviceKind, DeviceRule, InvalidDeviceAccess, InvalidDeviceRule};
 pub use digest::{Digest, ParseDigestError};
 pub use exit::{ExitStatus, Exited};

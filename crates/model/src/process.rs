@@ -17,7 +17,7 @@ pub enum OutputStream {
 }
 
 /// Rows and columns of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TerminalSize {
     pub rows: u16,
     pub columns: u16,

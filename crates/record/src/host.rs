@@ -41,6 +41,8 @@ pub struct HostRecord {
     pub readonly_paths: Option<Vec<String>>,
     pub log: LogRecord,
     pub limits: LimitsRecord,
+    /// Rows and columns that its terminal has at first; 0: whatever it gets.
+    pub console_size: [u16; 2],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -39,4 +39,5 @@ pub use credentials::{Credentials, Secret};
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, ErrorCode, Refusal, RegistryError, TransportError};
 pub use repository::{Manifest, Repository};
+pub use resolve::resolve;
 pub use settings::{InsecureRegistries, Mirror, ParseSettingError, Settings};

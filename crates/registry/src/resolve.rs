@@ -14,7 +14,7 @@ use crate::error::ConnectError;
 
 /// All addresses of the host, in the order to try them. The configuration is
 /// read anew each time, so that a change of it counts at once.
-pub(crate) async fn resolve(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
+pub async fn resolve(host: &str) -> Result<Vec<IpAddr>, ConnectError> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = bare.parse() {
         return Ok(vec![address]);

@@ -1,34 +1,29 @@
 //! A daemon of a test's own, and Docker's stock client for it.
 
-use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::deadline::{PATIENCE, eventually};
 use crate::engine::Engine;
 use crate::http::{self, Answer};
 use crate::modes::{Fixture, Isolation};
-use crate::note;
 use crate::process::{Finished, Spawned};
 
 /// `casemate daemon` on directories of its own, and who talks to it.
 #[derive(Debug)]
 pub struct Docker {
-    /// None while the test has it down. Ends before its directories do.
-    daemon: RefCell<Option<Spawned>>,
     engine: Engine,
 }
 
 impl Fixture for Docker {
     fn new(isolation: Isolation) -> Self {
-        let docker = Self { daemon: RefCell::default(), engine: Engine::new(isolation) };
-        docker.start_daemon();
-        docker
+        let engine = Engine::new(isolation);
+        engine.start_daemon();
+        Self { engine }
     }
 
     fn missing() -> Option<String> {
@@ -40,10 +35,7 @@ impl Fixture for Docker {
     /// Removes every container, stops the daemon, and looks for what is left.
     fn finish(self) {
         self.remove_all();
-        self.stop_daemon();
-        self.engine.remove_all();
-        self.engine.leaks().check();
-        self.engine.all_is_well();
+        self.engine.finish();
     }
 }
 
@@ -57,49 +49,27 @@ impl Docker {
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.engine.run_dir().join("docker.sock")
+        self.engine.socket()
     }
 
     pub fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
-    /// The command that starts a daemon on these directories.
-    pub fn daemon_command(&self) -> Command {
-        let mut command = self.engine.command(&["daemon"]);
-        command.env("CASEMATE_LOG", "info,casemate_api=debug,casemate_engine=debug");
-        command
-    }
-
     pub fn start_daemon(&self) {
-        let daemon = Spawned::start(self.daemon_command());
-        daemon.stderr.wait_for("API listens");
-        let before = self.daemon.replace(Some(daemon));
-        assert!(before.is_none(), "there was a daemon already");
-    }
-
-    fn take_daemon(&self) -> Spawned {
-        self.daemon.take().expect("a daemon that runs")
+        self.engine.start_daemon();
     }
 
     pub fn daemon_pid(&self) -> u32 {
-        self.daemon.borrow().as_ref().expect("a daemon that runs").pid()
+        self.engine.daemon_pid()
     }
 
-    /// As an administrator would: it ends well, and without its socket.
     pub fn stop_daemon(&self) {
-        let daemon = self.take_daemon();
-        daemon.signal(Signal::TERM);
-        daemon.wait().ok();
-        assert!(!self.socket().exists(), "the daemon left its socket");
+        self.engine.stop_daemon();
     }
 
-    /// kill -9.
     pub fn kill_daemon(&self) {
-        let daemon = self.take_daemon();
-        daemon.signal(Signal::KILL);
-        let finished = daemon.wait().exits(137);
-        note(&format!("the daemon that was killed wrote:\n{}", finished.err()));
+        self.engine.kill_daemon();
     }
 
     pub fn kill_and_restart_daemon(&self) {
@@ -237,14 +207,5 @@ impl Docker {
             let left = self.cli(&["ps", "--all", "--quiet"]).ok().out();
             if left.is_empty() { Ok(()) } else { Err(left) }
         });
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        // It goes first: it would start again what is cleared up after it.
-        if let Some(daemon) = self.daemon.take() {
-            note(&format!("--- the daemon's log\n{}", String::from_utf8_lossy(&daemon.stderr.so_far())));
-        }
     }
 }

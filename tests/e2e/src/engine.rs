@@ -1,8 +1,9 @@
 //! An engine of a test's own: its directories, its command line, and its end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,12 +18,15 @@ use crate::deadline::{PATIENCE, eventually, try_eventually};
 use crate::host;
 use crate::leaks::Leaks;
 use crate::modes::{Fixture, Isolation};
+use crate::note;
 use crate::prefix::Prefix;
 use crate::process::{Finished, Spawned, ended_within, pid};
 
 /// The host's tables are compared before and after: one engine at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Directories, and the daemon that serves there: started by the first command
+/// that needs it, ended with the test.
 #[derive(Debug)]
 pub struct Engine {
     pub isolation: Isolation,
@@ -32,15 +36,12 @@ pub struct Engine {
     /// Short, because a socket's path has 107 bytes.
     run: TempDir,
     leaks: Leaks,
+    /// None while nobody has needed it, or the test has it down.
+    daemon: RefCell<Option<Spawned>>,
+    /// The engine's options that it is started with.
+    options: RefCell<Vec<String>>,
     finished: Cell<bool>,
     _alone: MutexGuard<'static, ()>,
-}
-
-/// The command line of an engine, with options for all its commands.
-#[derive(Clone, Debug)]
-pub struct Cli<'a> {
-    engine: &'a Engine,
-    options: Vec<String>,
 }
 
 impl Fixture for Engine {
@@ -53,7 +54,17 @@ impl Fixture for Engine {
         };
         let (root, run) = (dir("/var/tmp"), dir("/run"));
         let leaks = Leaks::before(root.path(), run.path());
-        Self { isolation, prefix, root, run, leaks, finished: Cell::new(false), _alone: alone }
+        Self {
+            isolation,
+            prefix,
+            root,
+            run,
+            leaks,
+            daemon: RefCell::default(),
+            options: RefCell::default(),
+            finished: Cell::new(false),
+            _alone: alone,
+        }
     }
 
     fn missing() -> Option<String> {
@@ -63,6 +74,7 @@ impl Fixture for Engine {
     /// Removes every container and looks for what is left.
     fn finish(self) {
         self.remove_all();
+        self.stop_daemon();
         self.leaks.check();
         self.all_is_well();
     }
@@ -97,39 +109,121 @@ impl Engine {
         path
     }
 
-    /// The same engine with options that all its commands have.
-    pub fn with<'a>(&'a self, options: &[&str]) -> Cli<'a> {
-        Cli { engine: self, options: options.iter().map(|option| (*option).to_owned()).collect() }
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir().join("docker.sock")
     }
 
-    fn plain(&self) -> Cli<'_> {
-        self.with(&[])
+    /// Has a daemon serve with these options of the engine from now on.
+    pub fn configure(&self, options: &[&str]) {
+        self.stop_daemon();
+        self.options.replace(options.iter().map(|option| (*option).to_owned()).collect());
     }
 
+    /// The program on this engine's directories, and nothing of the user's own
+    /// settings.
+    pub fn program(&self, args: &[&str]) -> Command {
+        let Prefix { program, lib } = &self.prefix;
+        let mut command = Command::new(program);
+        let is_setting =
+            |name: &OsStr| ["CASEMATE_", "DOCKER_"].iter().any(|start| name.to_string_lossy().starts_with(start));
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name)) {
+            command.env_remove(name);
+        }
+        command
+            .env("CASEMATE_ROOT", self.root())
+            .env("CASEMATE_RUN", self.run_dir())
+            .env("CASEMATE_LIB", lib)
+            .env("DOCKER_CONFIG", self.root().join("test/docker-config"))
+            .args(args);
+        command
+    }
+
+    /// A command for a daemon that is there.
     pub fn command(&self, args: &[&str]) -> Command {
-        self.plain().command(args)
+        self.be_served();
+        self.program(args)
+    }
+
+    /// The command that starts a daemon on these directories.
+    pub fn daemon_command(&self) -> Command {
+        let mut command = self.program(&["daemon"]);
+        command.args(&*self.options.borrow());
+        command.env("CASEMATE_LOG", "info,casemate_api=debug,casemate_engine=debug");
+        command
+    }
+
+    /// Somebody else's daemon will do.
+    fn be_served(&self) {
+        if UnixStream::connect(self.socket()).is_err() {
+            self.daemon.take();
+            self.start_daemon();
+        }
+    }
+
+    pub fn start_daemon(&self) {
+        let daemon = Spawned::start(self.daemon_command());
+        daemon.stderr.wait_for("API listens");
+        self.leaks.expect_daemon(Some(daemon.pid()));
+        let before = self.daemon.replace(Some(daemon));
+        assert!(before.is_none(), "there was a daemon already");
+    }
+
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.borrow().as_ref().expect("a daemon that runs").pid()
+    }
+
+    /// What the daemon has written so far.
+    pub fn daemon_log(&self) -> String {
+        let daemon = self.daemon.borrow();
+        String::from_utf8_lossy(&daemon.as_ref().expect("a daemon that runs").stderr.so_far()).into_owned()
+    }
+
+    fn take_daemon(&self) -> Option<Spawned> {
+        self.leaks.expect_daemon(None);
+        self.daemon.take()
+    }
+
+    /// As an administrator would: it ends well, and without its socket.
+    pub fn stop_daemon(&self) {
+        if let Some(daemon) = self.take_daemon() {
+            daemon.signal(Signal::TERM);
+            daemon.wait().ok();
+            assert!(!self.socket().exists(), "the daemon left its socket");
+        }
+    }
+
+    /// kill -9.
+    pub fn kill_daemon(&self) {
+        let daemon = self.take_daemon().expect("a daemon that runs");
+        daemon.signal(Signal::KILL);
+        let finished = daemon.wait().exits(137);
+        note(&format!("the daemon that was killed wrote:\n{}", finished.err()));
     }
 
     /// Runs a command to its end.
     #[track_caller]
     pub fn cli(&self, args: &[&str]) -> Finished {
-        self.plain().cli(args)
+        self.spawn(args).wait()
     }
 
     #[track_caller]
     pub fn spawn(&self, args: &[&str]) -> Spawned {
-        self.plain().spawn(args)
+        Spawned::start(self.command(args))
+    }
+
+    pub fn run_args<'b>(&self, args: &[&'b str]) -> Vec<&'b str> {
+        ["run", "--isolation", self.isolation.as_str()].into_iter().chain(args.iter().copied()).collect()
     }
 
     /// `run --isolation …` to its end.
     #[track_caller]
     pub fn run(&self, args: &[&str]) -> Finished {
-        self.plain().run(args)
+        self.spawn_run(args).wait()
     }
 
     #[track_caller]
     pub fn spawn_run(&self, args: &[&str]) -> Spawned {
-        self.plain().spawn_run(args)
+        self.spawn(&self.run_args(args))
     }
 
     /// A shell's script in a container of the built-in image, removed after.
@@ -142,7 +236,9 @@ impl Engine {
     /// A container that runs until it is ended.
     #[track_caller]
     pub fn start<'a>(&'a self, name: &'a str, options: &[&str]) -> Container<'a> {
-        self.plain().start(name, options)
+        let args = [&["--detach", "--name", name], options, &["busybox", "sleep", "100000"]].concat();
+        self.run(&args).ok();
+        self.container(name)
     }
 
     pub fn container<'a>(&'a self, name: &'a str) -> Container<'a> {
@@ -164,8 +260,11 @@ impl Engine {
         assert!(complaints.lines().all(|line| line.contains("No such container")), "{removed:?}");
     }
 
-    /// What the engine's keepers wrote down, for whoever reads of a failure.
+    /// What the engine's processes wrote down, for whoever reads of a failure.
     fn print_logs(&self) {
+        if let Some(daemon) = self.take_daemon() {
+            eprintln!("--- the daemon's log\n{}", String::from_utf8_lossy(&daemon.stderr.so_far()));
+        }
         for path in host::files_below(&self.root().join("containers")) {
             if path.file_name() == Some(OsStr::new("keeper.log")) || path.file_name() == Some(OsStr::new("state.json"))
             {
@@ -196,6 +295,7 @@ impl Engine {
     #[track_caller]
     pub fn lose_the_host(&self) {
         let groups = self.own_cgroups();
+        drop(self.take_daemon());
         for pid in self.kill_all() {
             assert!(ended_within(pid, PATIENCE), "process {pid} survived");
         }
@@ -241,59 +341,6 @@ impl Drop for Engine {
         }
         self.print_logs();
         self.clear_up();
-    }
-}
-
-impl<'a> Cli<'a> {
-    pub fn command(&self, args: &[&str]) -> Command {
-        let Prefix { program, lib } = &self.engine.prefix;
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CASEMATE_")) {
-            command.env_remove(name);
-        }
-        command
-            .env("CASEMATE_ROOT", self.engine.root())
-            .env("CASEMATE_RUN", self.engine.run_dir())
-            .env("CASEMATE_LIB", lib)
-            .args(&self.options)
-            .args(args);
-        command
-    }
-
-    #[track_caller]
-    pub fn cli(&self, args: &[&str]) -> Finished {
-        self.spawn(args).wait()
-    }
-
-    #[track_caller]
-    pub fn spawn(&self, args: &[&str]) -> Spawned {
-        Spawned::start(self.command(args))
-    }
-
-    #[track_caller]
-    pub fn run(&self, args: &[&str]) -> Finished {
-        self.spawn_run(args).wait()
-    }
-
-    #[track_caller]
-    pub fn spawn_run(&self, args: &[&str]) -> Spawned {
-        self.spawn(&self.run_args(args))
-    }
-
-    pub fn run_args<'b>(&self, args: &[&'b str]) -> Vec<&'b str> {
-        ["run", "--isolation", self.engine.isolation.as_str()].into_iter().chain(args.iter().copied()).collect()
-    }
-
-    #[track_caller]
-    pub fn start(&self, name: &'a str, options: &[&str]) -> Container<'a> {
-        let args: Vec<&str> = ["--detach", "--name", name]
-            .iter()
-            .chain(options)
-            .chain(&["busybox", "sleep", "100000"])
-            .copied()
-            .collect();
-        self.run(&args).ok();
-        self.engine.container(name)
     }
 }
 

@@ -4,6 +4,7 @@
 //! before, and what belongs to one engine by its directories or its
 //! containers' names, of which nothing may exist.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub struct Leaks {
     block_devices: BTreeSet<String>,
     cgroups: BTreeSet<PathBuf>,
     temporary: BTreeSet<PathBuf>,
+    /// A daemon that serves is none.
+    daemon: Cell<Option<u32>>,
 }
 
 impl Leaks {
@@ -42,7 +45,13 @@ impl Leaks {
             block_devices: host::block_devices(),
             cgroups: host::cgroups(),
             temporary: temporary_files(),
+            daemon: Cell::default(),
         }
+    }
+
+    /// The daemon that is to be there, and what it has while it is.
+    pub fn expect_daemon(&self, pid: Option<u32>) {
+        self.daemon.set(pid);
     }
 
     /// Fails unless nothing is left of the engine but its images and caches.
@@ -75,7 +84,10 @@ impl Leaks {
             left.push("firewall rules differ".to_owned());
         }
         left.extend(
-            host::unix_sockets().into_iter().filter(|name| self.owns(name)).map(|name| format!("socket {name}")),
+            host::unix_sockets()
+                .into_iter()
+                .filter(|name| self.owns(name) && !self.is_daemons(Path::new(name)))
+                .map(|name| format!("socket {name}")),
         );
         left.extend(self.files().into_iter().map(|path| format!("file {}", path.display())));
         left
@@ -83,8 +95,9 @@ impl Leaks {
 
     /// Processes that have anything to do with the engine's directories.
     pub fn processes(&self) -> Vec<host::HostProcess> {
-        let own = std::process::id();
-        host::processes().into_iter().filter(|process| process.pid != own && self.concerns(process.pid)).collect()
+        let not_ours = [Some(std::process::id()), self.daemon.get()];
+        let processes = host::processes().into_iter().filter(|process| !not_ours.contains(&Some(process.pid)));
+        processes.filter(|process| self.concerns(process.pid)).collect()
     }
 
     fn concerns(&self, pid: u32) -> bool {
@@ -109,6 +122,11 @@ impl Leaks {
         path.starts_with(&self.root) || path.starts_with(&self.run)
     }
 
+    fn is_daemons(&self, path: &Path) -> bool {
+        let files = ["docker.sock", "casemate.pid"].map(|name| self.run.join(name));
+        self.daemon.get().is_some() && files.iter().any(|file| file == path)
+    }
+
     fn own_mounts(&self) -> Vec<String> {
         let dirs = [self.root.to_string_lossy(), self.run.to_string_lossy()];
         host::mounts().into_iter().filter(|line| dirs.iter().any(|dir| line.contains(dir.as_ref()))).collect()
@@ -118,7 +136,8 @@ impl Leaks {
     /// of empty disks stay.
     fn files(&self) -> BTreeSet<PathBuf> {
         let frame = [self.run.join("containers"), self.run.join("lock")];
-        let running = host::files_below(&self.run).into_iter().filter(|path| !frame.contains(path));
+        let is_frame = |path: &PathBuf| frame.contains(path) || self.is_daemons(path);
+        let running = host::files_below(&self.run).into_iter().filter(|path| !is_frame(path));
         running.chain(host::files_below(&self.root.join("containers"))).collect()
     }
 }

@@ -26,7 +26,7 @@ pub mod tree;
 
 pub use deadline::{PATIENCE, eventually};
 pub use docker::Docker;
-pub use engine::{Cli, Container, Engine};
+pub use engine::{Container, Engine};
 pub use modes::Isolation;
 pub use process::{Finished, Spawned, ended_within};
 

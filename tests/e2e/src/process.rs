@@ -68,6 +68,14 @@ impl Finished {
         self
     }
 
+    /// On whichever output: Docker tells on the standard one why an exec could
+    /// not be started.
+    #[track_caller]
+    pub fn says(self, what: &str) -> Self {
+        assert!(self.out().contains(what) || self.err().contains(what), "{what:?} is not in what {self:?} says");
+        self
+    }
+
     /// Standard output without the white space around it.
     #[track_caller]
     pub fn word(self) -> String {

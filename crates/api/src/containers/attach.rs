@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use casemate_engine::daemon::{Entry, LogRequest, Status, Streams};
+use casemate_model::DetachKeys;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 
@@ -15,7 +16,7 @@ use crate::websocket;
 /// What a client that attaches asks for.
 struct Asked {
     entry: Rc<Entry>,
-    keys: Vec<u8>,
+    keys: DetachKeys,
     wanted: Wanted,
     logs: bool,
     stream: bool,

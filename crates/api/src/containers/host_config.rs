@@ -46,6 +46,7 @@ pub(super) struct HostConfig {
     userns_mode: Option<String>,
     group_add: Option<Vec<String>>,
     init: Option<bool>,
+    console_size: Option<[u16; 2]>,
     oom_score_adj: Option<i32>,
     masked_paths: Option<Vec<String>>,
     readonly_paths: Option<Vec<String>>,
@@ -244,6 +245,7 @@ impl HostConfig {
             device_cgroup_rules: list(self.resources.device_cgroup_rules),
             group_add: list(self.group_add),
             init: self.init.unwrap_or(false),
+            console_size: self.console_size.unwrap_or_default(),
             oom_score_adj: match self.oom_score_adj.unwrap_or(0) {
                 score @ -1000..=1000 => score,
                 score => {
@@ -305,6 +307,7 @@ pub(super) fn host_config(container: &Container) -> Value {
         readonly_paths,
         log,
         limits,
+        console_size,
     } = &record.host;
     let policy = container.restart_policy();
     let or_null = |list: &Vec<String>| if list.is_empty() { Value::Null } else { json!(list) };
@@ -324,7 +327,7 @@ pub(super) fn host_config(container: &Container) -> Value {
         "AutoRemove": record.auto_remove,
         "VolumeDriver": "",
         "VolumesFrom": null,
-        "ConsoleSize": [0, 0],
+        "ConsoleSize": console_size,
         "CapAdd": or_null(cap_add),
         "CapDrop": or_null(cap_drop),
         "CgroupnsMode": or(cgroupns_mode, "private"),

@@ -2,53 +2,59 @@
 
 use std::process::ExitCode;
 
-use casemate_engine::Engine;
-use casemate_model::{Failure, Process, ProcessRef, TerminalSize};
+use casemate_client::{Client, path};
+use casemate_model::TerminalSize;
+use serde_json::{Value, json};
 
-use super::run::from_here;
-use crate::attach::{Attachment, Detached};
+use super::create::{check_terminal, env};
 use crate::cli::ExecArgs;
 use crate::report::{CliError, broken_pipe};
+use crate::session::{self, Beside, Parted, Session};
 use crate::terminal;
 
-pub(crate) async fn run(engine: &Engine, args: ExecArgs) -> Result<ExitCode, CliError> {
-    if args.tty && args.interactive && !terminal::stdin_is_terminal() {
-        return Err(CliError::NotATerminal);
+pub(crate) async fn run(client: &Client, args: ExecArgs) -> Result<ExitCode, CliError> {
+    if !args.detach {
+        check_terminal(args.tty, args.interactive)?;
     }
-    let mut container_and_command = args.container_and_command.into_iter();
+    let (container, command) = args.container_and_command.split_first().unzip();
+    let size = args.tty.then(terminal::size).flatten();
+    let body = json!({
+        "AttachStdin": args.interactive && !args.detach,
+        "AttachStdout": !args.detach,
+        "AttachStderr": !args.detach,
+        "Tty": args.tty,
+        "Env": env(&args.env)?,
+        "WorkingDir": args.workdir,
+        "User": args.user,
+        "Cmd": command,
+    });
     // The grammar has two at least.
-    let container = engine.find(&container_and_command.next().unwrap_or_default())?;
-    let keeper = container.keeper().await?;
-    let size = args.tty.then(|| terminal::size().unwrap_or(TerminalSize { rows: 0, columns: 0 }));
-    let mut process: Process = engine.process(&container, container_and_command.collect(), size)?;
-    process.stdin = args.interactive;
-    process.env.extend(args.env.into_iter().filter_map(from_here));
-    if args.tty {
-        process.env.push("TERM=xterm".to_owned());
+    let create = path(&["containers", container.map_or("", String::as_str), "exec"]);
+    let created: Value = client.post(create).json(&body).send().await?.json().await?;
+    let id = created["Id"].as_str().unwrap_or_default();
+    let mut start = json!({ "Detach": args.detach, "Tty": args.tty });
+    if let Some(TerminalSize { rows, columns }) = size {
+        start["ConsoleSize"] = json!([rows, columns]);
     }
-    if let Some(dir) = args.workdir {
-        process.cwd = dir;
+    let start = client.post(path(&["exec", id, "start"])).json(&start);
+    if args.detach {
+        start.send().await?;
+        return Ok(ExitCode::SUCCESS);
     }
-    if let Some(user) = args.user {
-        process.user = user.parse().map_err(|error| {
-            refused(Failure::new(
-                casemate_model::ErrorClass::InvalidArgument,
-                casemate_model::chain(&error as &casemate_model::InvalidUser),
-            ))
-        })?;
-    }
-    let exec = ProcessRef::Exec(keeper.client.exec(&process).await.map_err(|error| refused(error.into()))?.id);
-    let attachment =
-        Attachment::open(keeper.client.clone(), exec, args.tty, args.interactive).await.map_err(refused)?;
-    match attachment.run().await.map_err(refused)? {
-        Detached::ByKeys => Ok(ExitCode::SUCCESS),
+    let streams = start.hijack().await?;
+    let of = path(&["exec", id]);
+    let beside = if args.tty { session::follow_size(client, &of) } else { Beside::new() };
+    let keys = args.detach_keys.unwrap_or_default();
+    let parted = Session { streams, terminal: args.tty, stdin: args.interactive, keys }.run().await?;
+    drop(beside);
+    match parted {
+        Parted::ByKeys => Ok(ExitCode::SUCCESS),
         // Here Docker's CLI does not handle SIGPIPE; with `run` it does.
-        Detached::ByOutput(error) if error.is_broken_pipe() => Ok(broken_pipe()),
-        Detached::ByOutput(error) => Err(error.into()),
-        Detached::Exited(exited) => Ok(ExitCode::from(exited.status.code())),
+        Parted::ByOutput(error) if error.is_broken_pipe() => Ok(broken_pipe()),
+        Parted::ByOutput(error) => Err(error.into()),
+        Parted::Ended => {
+            let exec: Value = client.get(path(&["exec", id, "json"])).send().await?.json().await?;
+            Ok(ExitCode::from(exec["ExitCode"].as_i64().unwrap_or(0) as u8))
+        }
     }
-}
-
-fn refused(failure: Failure) -> CliError {
-    CliError::Refused { doing: "exec failed".into(), source: failure }
 }

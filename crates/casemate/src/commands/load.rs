@@ -1,89 +1,72 @@
 //! `casemate load`.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read};
-use std::process::ExitCode;
+use std::io::{self, IsTerminal};
 
-use casemate_engine::Engine;
-use casemate_image::LoadProgress;
+use bytes::Bytes;
+use casemate_client::{Client, path};
+use futures::{Stream, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::fs::File;
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
 
 use crate::cli::LoadArgs;
 use crate::report::CliError;
 
-pub(crate) fn run(engine: &Engine, args: &LoadArgs) -> Result<ExitCode, CliError> {
-    let archive: Box<dyn Read> = match &args.input {
+/// What is sent at once.
+const PIECE: usize = 64 << 10;
+
+pub(crate) async fn run(client: &Client, args: &LoadArgs) -> Result<(), CliError> {
+    let (archive, length): (Box<dyn AsyncRead + Send + Unpin>, Option<u64>) = match &args.input {
         Some(path) => {
-            Box::new(File::open(path).map_err(|source| CliError::Read { what: path.display().to_string(), source })?)
+            let failed = |source| CliError::Read { what: path.display().to_string(), source };
+            let file = File::open(path).await.map_err(failed)?;
+            let length = file.metadata().await.map_err(failed)?.len();
+            (Box::new(file), Some(length))
         }
         None if io::stdin().is_terminal() => return Err(CliError::LoadFromTerminal),
-        None => Box::new(io::stdin().lock()),
+        None => (Box::new(tokio::io::stdin()), None),
     };
-    let mut bars = Bars::new(args.quiet);
-    let loaded = engine.images().load(archive, &mut |progress| bars.show(&progress));
-    bars.finish();
-    let mut text = String::new();
-    for image in loaded? {
-        match image.names.as_slice() {
-            [] => text.push_str(&format!("Loaded image ID: {}\n", image.id)),
-            names => names.iter().for_each(|name| text.push_str(&format!("Loaded image: {name}\n"))),
+    let bar = bar(length, args.quiet);
+    let call = client.post(path(&["images", "load"])).query("quiet", 1).archive(counted(archive, bar.clone()));
+    let answer = call.send().await;
+    bar.finish_and_clear();
+    let mut messages = answer?.messages();
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        super::pull::check(&message)?;
+        if let Some(text) = message["stream"].as_str() {
+            super::print(text)?;
         }
     }
-    super::print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-/// One bar at a time: the archive as it comes in, then each layer. Nothing
-/// where standard error is no terminal.
-struct Bars {
-    hidden: bool,
+fn counted(
+    archive: impl AsyncRead + Send + Unpin + 'static,
     bar: ProgressBar,
-    layer: Option<usize>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    ReaderStream::with_capacity(archive, PIECE).inspect(move |piece| {
+        if let Ok(piece) = piece {
+            bar.inc(piece.len() as u64);
+        }
+    })
 }
 
-impl Bars {
-    fn new(quiet: bool) -> Self {
-        Self { hidden: quiet || !io::stderr().is_terminal(), bar: ProgressBar::hidden(), layer: None }
+/// Of the archive as it goes out. Nothing where standard error is no terminal.
+fn bar(length: Option<u64>, quiet: bool) -> ProgressBar {
+    if quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
     }
-
-    fn show(&mut self, progress: &LoadProgress<'_>) {
-        if self.hidden {
-            return;
+    let (bar, style) = match length {
+        Some(length) => {
+            (ProgressBar::new(length), "Loading [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {elapsed}")
         }
-        match progress {
-            LoadProgress::Reading { bytes } => {
-                if self.bar.is_hidden() {
-                    self.begin(ProgressBar::new_spinner(), "{spinner} Reading archive  {bytes} {bytes_per_sec}");
-                }
-                self.bar.set_position(*bytes);
-            }
-            LoadProgress::Unpacking { layer, layers, diff_id, bytes, of } => {
-                if self.layer != Some(*layer) {
-                    self.layer = Some(*layer);
-                    self.begin(
-                        ProgressBar::new(*of),
-                        "{msg}: Loading layer [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
-                    );
-                    self.bar.set_message(format!("{} ({layer}/{layers})", diff_id.short()));
-                }
-                self.bar.set_position(*bytes);
-            }
-            LoadProgress::Exists { layer, layers, diff_id } => {
-                self.bar.println(format!("{} ({layer}/{layers}): Layer already exists", diff_id.short()));
-            }
-        }
-    }
-
-    fn begin(&mut self, bar: ProgressBar, style: &str) {
-        self.bar.finish_and_clear();
-        // The styles are constants; a mistake in one shows a plain bar.
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        self.bar = bar;
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
+        None => (ProgressBar::new_spinner(), "{spinner} Loading {bytes} {bytes_per_sec} {elapsed}"),
+    };
+    // The styles are constants; a mistake in one shows a plain bar.
+    match ProgressStyle::with_template(style) {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
     }
 }

@@ -1,93 +1,119 @@
-//! One file for each command.
+//! One file for each command; those that are one call each share one.
 
+mod attach;
+mod create;
 pub(crate) mod doctor;
 mod exec;
 mod images;
 mod info;
 mod inspect;
 pub(crate) mod keeper;
-mod kill;
+mod lifecycle;
 mod load;
 mod logs;
 mod ps;
+mod pull;
 mod rm;
 mod rmi;
 mod run;
-mod stop;
 mod top;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use casemate_engine::Engine;
+use hyper::StatusCode;
 
 use crate::cli::{Cli, Command};
+use crate::connect::connect;
 use crate::daemon;
 use crate::report::{CliError, print_error};
 
 pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
-    let Cli { global, command, given } = cli;
-    let command = match command {
-        Command::Daemon(args) => return daemon::run(daemon::Sources::new(global, *args, given)).await,
-        command => command,
-    };
-    let settings =
-        global.settings().map_err(|source| CliError::Read { what: "the program's own path".into(), source })?;
-    match command {
+    match cli.command {
+        Command::Daemon(args) => daemon::run(daemon::Sources::new(cli.global, *args, cli.given)).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::grammar(), "casemate", &mut std::io::stdout());
-            return Ok(ExitCode::SUCCESS);
+            Ok(ExitCode::SUCCESS)
         }
-        Command::Man { dir } => return man(&dir),
+        Command::Man { dir } => man(&dir),
         Command::Initramfs { agent, docker_init, out } => {
             casemate_vm::write_initramfs(&agent, Some(&docker_init), &out)?;
-            return Ok(ExitCode::SUCCESS);
+            Ok(ExitCode::SUCCESS)
         }
-        // What is wrong with the host is theirs to say, so they open no engine.
-        Command::Info(args) => return info::run(&settings, &args),
-        Command::Doctor(args) => return doctor::run(&settings, &args),
-        _ => {}
-    }
-    let engine = Engine::open(settings).map_err(|error| match &command {
-        Command::Run(_) => CliError::Run(Box::new(error.into())),
-        _ => error.into(),
-    })?;
-    match command {
-        Command::Run(args) => run::run(&engine, *args).await.map_err(|error| CliError::Run(Box::new(error))),
-        Command::Exec(args) => exec::run(&engine, args).await.map_err(|error| CliError::Exec(Box::new(error))),
-        Command::Ps(args) => ps::run(&engine, &args),
-        Command::Kill(args) => kill::run(&engine, &args).await,
-        Command::Stop(args) => stop::run(&engine, &args).await,
-        Command::Rm(args) => rm::run(&engine, &args).await,
-        Command::Logs(args) => logs::run(&engine, &args).await,
-        Command::Inspect(args) => inspect::run(&engine, &args),
-        Command::Top(args) => top::run(&engine, &args).await,
-        Command::Load(args) => load::run(&engine, &args),
-        Command::Images(args) => images::run(&engine, &args),
-        Command::Rmi(args) => rmi::run(&engine, &args),
-        Command::Completion { .. }
-        | Command::Man { .. }
-        | Command::Initramfs { .. }
-        | Command::Daemon(_)
-        | Command::Info(_)
-        | Command::Doctor(_)
-        | Command::Keeper(_) => unreachable!("answered above"),
+        Command::Doctor(args) => {
+            let settings = cli.global.settings();
+            let settings =
+                settings.map_err(|source| CliError::Read { what: "the program's own path".into(), source })?;
+            doctor::run(&settings, &args)
+        }
+        Command::Run(_) => asked(cli).await.map_err(|error| CliError::Run(Box::new(error))),
+        _ => asked(cli).await,
     }
 }
 
-/// Does something to each of several containers; one that fails does not keep
-/// the others from their turn.
-async fn each<F>(names: &[String], mut action: impl FnMut(String) -> F) -> Result<ExitCode, CliError>
-where
-    F: Future<Output = Result<(), CliError>>,
-{
+/// What a daemon is asked for.
+async fn asked(cli: Cli) -> Result<ExitCode, CliError> {
+    let client = &connect(&cli).await?;
+    match cli.command {
+        Command::Run(args) => run::run(client, *args).await,
+        Command::Create(args) => done(create::run(client, &args).await),
+        Command::Start(args) => lifecycle::simply(client, &args, "start").await,
+        Command::Attach(args) => attach::run(client, args).await,
+        Command::Exec(args) => exec::run(client, args).await,
+        Command::Ps(args) => done(ps::run(client, &args).await),
+        Command::Kill(args) => lifecycle::kill(client, &args).await,
+        Command::Stop(args) => lifecycle::stop(client, &args, "stop").await,
+        Command::Restart(args) => lifecycle::stop(client, &args, "restart").await,
+        Command::Pause(args) => lifecycle::simply(client, &args, "pause").await,
+        Command::Unpause(args) => lifecycle::simply(client, &args, "unpause").await,
+        Command::Wait(args) => lifecycle::wait(client, &args).await,
+        Command::Rename { container, name } => done(lifecycle::rename(client, &container, &name).await),
+        Command::Rm(args) => rm::run(client, &args).await,
+        Command::Logs(args) => done(logs::run(client, &args).await),
+        Command::Inspect(args) => inspect::run(client, &args).await,
+        Command::Top(args) => done(top::run(client, &args).await),
+        Command::Pull(args) => done(pull::run(client, &args).await),
+        Command::Load(args) => done(load::run(client, &args).await),
+        Command::Images(args) => done(images::run(client, &args).await),
+        Command::Rmi(args) => rmi::run(client, &args).await,
+        Command::Info(args) => done(info::run(client, &args).await),
+        Command::Version(args) => done(info::version(client, &args).await),
+        Command::Daemon(_)
+        | Command::Doctor(_)
+        | Command::Completion { .. }
+        | Command::Man { .. }
+        | Command::Initramfs { .. }
+        | Command::Keeper(_) => unreachable!("no daemon is asked for it"),
+    }
+}
+
+fn done(result: Result<(), CliError>) -> Result<ExitCode, CliError> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// What is told, and is no failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forgiving {
+    Nothing,
+    /// Docker's client with `--force`: it is as it should be.
+    WhatIsNotThere,
+}
+
+/// Does something to each of several, and prints what comes of it; one that
+/// fails does not keep the others from their turn.
+async fn each(
+    names: &[String],
+    forgiving: Forgiving,
+    mut action: impl AsyncFnMut(&str) -> Result<String, CliError>,
+) -> Result<ExitCode, CliError> {
     let mut failed = false;
     for name in names {
-        match action(name.clone()).await {
-            Ok(()) => println!("{name}"),
+        match action(name).await {
+            Ok(text) => print(&text)?,
             Err(error) => {
+                let is_missing = matches!(&error, CliError::Client(error) if error.refusal().is_some_and(|refusal| refusal.status == StatusCode::NOT_FOUND));
+                failed |= !(is_missing && forgiving == Forgiving::WhatIsNotThere);
                 print_error(&error);
-                failed = true;
             }
         }
     }

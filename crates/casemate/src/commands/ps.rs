@@ -1,76 +1,84 @@
 //! `casemate ps`.
 
-use std::process::ExitCode;
-
-use casemate_engine::{Container, Engine, Listing};
-use serde_json::json;
+use casemate_client::{Client, path};
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::cli::PsArgs;
-use crate::report::{CliError, warn};
+use crate::human;
+use crate::report::CliError;
 use crate::table::ellipsis;
-use casemate_api::human;
 
 /// What Docker shows of a command.
 const COMMAND_LENGTH: usize = 20;
 
-pub(crate) fn run(engine: &Engine, args: &PsArgs) -> Result<ExitCode, CliError> {
-    let Listing { mut containers, damaged } = engine.list()?;
-    damaged.iter().for_each(warn);
-    containers.retain(|container| args.all || container.state.is_running());
-    let id = |container: &Container| match args.no_trunc {
-        true => container.id.to_string(),
-        false => container.id.short().to_owned(),
-    };
+pub(crate) async fn run(client: &Client, args: &PsArgs) -> Result<(), CliError> {
+    let all = u8::from(args.all);
+    let containers: Vec<Value> =
+        client.get(path(&["containers", "json"])).query("all", all).send().await?.json().await?;
+    let rows: Vec<Row> = containers.iter().map(|container| Row::of(container, args.no_trunc)).collect();
     if args.quiet {
-        let ids: String = containers.iter().map(|container| id(container) + "\n").collect();
-        super::print(&ids)?;
-    } else if args.format.json() {
-        let lines: String = containers.iter().map(|container| line(container, id(container))).collect();
-        super::print(&lines)?;
-    } else {
-        let rows: Vec<Vec<String>> = containers.iter().map(|container| row(container, id(container), args)).collect();
-        super::print_table(&["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "ISOLATION", "NAMES"], &rows)?;
+        let ids: String = rows.iter().map(|row| format!("{}\n", row.id)).collect();
+        return super::print(&ids);
     }
-    Ok(ExitCode::SUCCESS)
+    if args.format.json() {
+        let lines: String = rows.iter().map(|row| format!("{}\n", row.json())).collect();
+        return super::print(&lines);
+    }
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|row| row.cells(args.no_trunc)).collect();
+    super::print_table(&["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "ISOLATION", "NAMES"], &rows)
 }
 
-fn row(container: &Container, id: String, args: &PsArgs) -> Vec<String> {
-    let command = container.record.args.join(" ");
-    let command = if args.no_trunc { command } else { ellipsis(&command, COMMAND_LENGTH) };
-    vec![
-        id,
-        container.record.image.name.clone(),
-        format!("\"{command}\""),
-        format!("{} ago", human::since(&container.record.created)),
-        status(container),
-        container.isolation.to_string(),
-        container.name.to_string(),
-    ]
+struct Row {
+    id: String,
+    image: String,
+    command: String,
+    created: Timestamp,
+    state: String,
+    status: String,
+    isolation: String,
+    names: String,
 }
 
-fn line(container: &Container, id: String) -> String {
-    let object = json!({
-        "ID": id,
-        "Image": container.record.image.name,
-        "Command": format!("\"{}\"", container.record.args.join(" ")),
-        "CreatedAt": container.record.created,
-        "RunningFor": format!("{} ago", human::since(&container.record.created)),
-        "State": container.state.status,
-        "Status": status(container),
-        "Isolation": container.isolation.as_str(),
-        "Names": container.name.as_str(),
-    });
-    format!("{object}\n")
-}
-
-/// `Up 3 seconds`, `Exited (0) 2 minutes ago`, `Created`.
-fn status(container: &Container) -> String {
-    let state = &container.state;
-    match (state.status.as_str(), &state.started, &state.finished) {
-        ("running", Some(started), _) => format!("Up {}", human::since(started)),
-        ("exited", _, Some(finished)) => {
-            format!("Exited ({}) {} ago", state.exit_code.unwrap_or(0), human::since(finished))
+impl Row {
+    fn of(container: &Value, whole: bool) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let id = text(&container["Id"]);
+        let names = container["Names"].as_array().into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(Value::as_str).map(|name| name.trim_start_matches('/')).collect();
+        Self {
+            id: if whole { id } else { human::short_id(&id).to_owned() },
+            image: text(&container["Image"]),
+            command: text(&container["Command"]),
+            created: Timestamp::from_second(container["Created"].as_i64().unwrap_or(0)).unwrap_or_default(),
+            state: text(&container["State"]),
+            status: text(&container["Status"]),
+            isolation: text(&container["HostConfig"]["Annotations"]["isolation"]),
+            names: names.join(","),
         }
-        _ => "Created".to_owned(),
+    }
+
+    fn age(&self) -> String {
+        format!("{} ago", human::since(self.created))
+    }
+
+    fn cells(self, whole: bool) -> Vec<String> {
+        let age = self.age();
+        let command = if whole { self.command } else { ellipsis(&self.command, COMMAND_LENGTH) };
+        vec![self.id, self.image, format!("\"{command}\""), age, self.status, self.isolation, self.names]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "ID": self.id,
+            "Image": self.image,
+            "Command": format!("\"{}\"", self.command),
+            "CreatedAt": self.created.to_string(),
+            "RunningFor": self.age(),
+            "State": self.state,
+            "Status": self.status,
+            "Isolation": self.isolation,
+            "Names": self.names,
+        })
     }
 }

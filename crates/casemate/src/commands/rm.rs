@@ -2,29 +2,17 @@
 
 use std::process::ExitCode;
 
-use casemate_engine::{Engine, FindError};
+use casemate_client::{Client, path};
 
 use crate::cli::RmArgs;
-use crate::report::{CliError, print_error};
+use crate::report::CliError;
 
-pub(crate) async fn run(engine: &Engine, args: &RmArgs) -> Result<ExitCode, CliError> {
-    let mut failed = false;
-    for name in &args.containers {
-        match rm(engine, name, args.force).await {
-            Ok(()) => super::print(&format!("{name}\n"))?,
-            Err(error) => {
-                // Docker's client says so and goes on: it is as it should be.
-                failed |= !(args.force && matches!(error, CliError::Find(FindError::NotFound { .. })));
-                print_error(&error);
-            }
-        }
-    }
-    if failed { Err(CliError::Some) } else { Ok(ExitCode::SUCCESS) }
-}
-
-async fn rm(engine: &Engine, name: &str, force: bool) -> Result<(), CliError> {
-    match engine.find(name) {
-        Err(FindError::Damaged { id, .. }) if force => Ok(engine.remove_damaged(&id).await?),
-        container => Ok(engine.remove(&container?, force).await?),
-    }
+pub(crate) async fn run(client: &Client, args: &RmArgs) -> Result<ExitCode, CliError> {
+    let forgiving = if args.force { super::Forgiving::WhatIsNotThere } else { super::Forgiving::Nothing };
+    super::each(&args.containers, forgiving, async |name| {
+        let call = client.delete(path(&["containers", name]));
+        if args.force { call.query("force", 1) } else { call }.send().await?;
+        Ok(format!("{name}\n"))
+    })
+    .await
 }

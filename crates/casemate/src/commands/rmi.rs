@@ -2,28 +2,23 @@
 
 use std::process::ExitCode;
 
-use casemate_engine::Engine;
-use casemate_model::{Classify, ErrorClass};
+use casemate_client::Client;
+use serde_json::Value;
 
 use crate::cli::RmiArgs;
-use crate::report::{CliError, print_error};
+use crate::report::CliError;
 
-pub(crate) fn run(engine: &Engine, args: &RmiArgs) -> Result<ExitCode, CliError> {
-    let mut failed = false;
-    for image in &args.images {
-        match engine.remove_image(image, args.force) {
-            Ok(removed) => {
-                let mut text = String::new();
-                removed.untagged.iter().for_each(|name| text.push_str(&format!("Untagged: {name}\n")));
-                removed.deleted.iter().for_each(|id| text.push_str(&format!("Deleted: {id}\n")));
-                super::print(&text)?;
-            }
-            Err(error) => {
-                // Docker's client says so and goes on: it is as it should be.
-                failed |= !(args.force && error.class() == ErrorClass::NotFound);
-                print_error(&error.into());
-            }
-        }
-    }
-    if failed { Err(CliError::Some) } else { Ok(ExitCode::SUCCESS) }
+pub(crate) async fn run(client: &Client, args: &RmiArgs) -> Result<ExitCode, CliError> {
+    let forgiving = if args.force { super::Forgiving::WhatIsNotThere } else { super::Forgiving::Nothing };
+    super::each(&args.images, forgiving, async |image| {
+        let call = client.delete(super::pull::image_path(image, None));
+        let call = if args.force { call.query("force", 1) } else { call };
+        let removed: Vec<Value> = call.send().await?.json().await?;
+        let line = |entry: &Value| match (entry["Untagged"].as_str(), entry["Deleted"].as_str()) {
+            (Some(name), _) => format!("Untagged: {name}\n"),
+            (None, id) => format!("Deleted: {}\n", id.unwrap_or_default()),
+        };
+        Ok(removed.iter().map(line).collect())
+    })
+    .await
 }

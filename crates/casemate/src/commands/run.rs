@@ -1,107 +1,83 @@
-//! `casemate run`.
+//! `casemate run`: created, attached to, waited for, and started, in this order.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use casemate_engine::daemon::RestartPolicy;
-use casemate_engine::{CreateRequest, Engine};
-use casemate_model::{Exited, Failure, ProcessRef};
-use casemate_record::HostRecord;
+use casemate_client::{Answer, Client, ClientError, path};
+use serde_json::Value;
+use tokio::task::{JoinHandle, spawn_local};
 
-use crate::attach::{Attachment, Detached};
-use crate::cli::{OrDefault, RunArgs};
-use crate::report::CliError;
-use crate::terminal;
+use super::create::{Attached, check_terminal, create};
+use crate::cli::RunArgs;
+use crate::report::{self, CliError};
+use crate::session::{self, Parted, Session};
 
-pub(crate) async fn run(engine: &Engine, args: RunArgs) -> Result<ExitCode, CliError> {
-    if args.tty && args.interactive && !args.detach && !terminal::stdin_is_terminal() {
-        return Err(CliError::NotATerminal);
+pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<ExitCode, CliError> {
+    let RunArgs { detach, detach_keys, create: args } = args;
+    if !detach {
+        check_terminal(args.tty, args.interactive)?;
     }
-    let (detach, interactive, tty) = (args.detach, args.interactive, args.tty);
-    let (id, lock) = engine.create_by_records(&request(args))?;
-    let container = engine.container(&id)?;
-    let size = if tty { terminal::size() } else { None };
-    let client = engine.start_keeper(&container, engine.ready_with(&container, lock, size)?).await?;
-
-    let attachment = if detach {
-        None
-    } else {
-        Some(Attachment::open(client.clone(), ProcessRef::Init, tty, interactive).await.map_err(refused)?)
-    };
-    if let Err(error) = client.start().await {
-        // It clears up; what is left of the container is as `ps -a` shows it.
-        client.lost().await;
-        return Err(refused(error.into()));
-    }
-    let Some(attachment) = attachment else {
-        super::print(&format!("{}\n", container.id))?;
+    let id = create(client, &args, Attached { stdin: args.interactive && !detach }).await?;
+    if detach {
+        start(client, &id).await?;
+        super::print(&format!("{id}\n"))?;
         return Ok(ExitCode::SUCCESS);
-    };
-    match attachment
-        .run()
-        .await
-        .map_err(|failure| CliError::Refused { doing: "lost the container".into(), source: failure })?
-    {
-        Detached::ByKeys => Ok(ExitCode::SUCCESS),
-        Detached::ByOutput(error) => Err(error.into()),
-        Detached::Exited(exited) => {
-            // All is cleared up when its keeper has gone.
-            client.lost().await;
-            Ok(end(&exited))
-        }
     }
+    let streams = attach(client, &id, args.interactive).await?;
+    let condition = if args.rm { "removed" } else { "next-exit" };
+    let wait = client.post(path(&["containers", &id, "wait"])).query("condition", condition).send().await?;
+    let ended = spawn_local(exit(wait));
+    if let Err(error) = start(client, &id).await {
+        if args.rm {
+            // It is gone when this command is.
+            let _ = ended.await;
+        }
+        return Err(error);
+    }
+    let of = path(&["containers", &id]);
+    let beside = if args.tty { session::follow_size(client, &of) } else { session::pass_signals_on(client, &id) };
+    let session =
+        Session { streams, terminal: args.tty, stdin: args.interactive, keys: detach_keys.unwrap_or_default() };
+    let parted = session.run().await?;
+    drop(beside);
+    match parted {
+        Parted::ByKeys => Ok(ExitCode::SUCCESS),
+        Parted::ByOutput(error) => Err(error.into()),
+        Parted::Ended => code(ended).await,
+    }
+}
+
+pub(crate) async fn attach(client: &Client, id: &str, stdin: bool) -> Result<casemate_client::Hijacked, ClientError> {
+    let call = client.post(path(&["containers", id, "attach"]));
+    let call = call.query("stream", 1).query("stdout", 1).query("stderr", 1);
+    if stdin { call.query("stdin", 1) } else { call }.hijack().await
+}
+
+async fn start(client: &Client, id: &str) -> Result<(), CliError> {
+    let started = client.post(path(&["containers", id, "start"])).send().await;
+    started.map(drop).map_err(|error| CliError::Start(Box::new(error.into())))
+}
+
+/// How a container ended.
+pub(crate) struct Exit {
+    code: u8,
+    /// What it could not say itself.
+    reason: Option<String>,
+}
+
+pub(crate) async fn exit(wait: Answer) -> Result<Exit, ClientError> {
+    let answer: Value = wait.json().await?;
+    let reason = answer["Error"]["Message"].as_str().map(str::to_owned);
+    Ok(Exit { code: answer["StatusCode"].as_i64().unwrap_or(125) as u8, reason })
 }
 
 /// The container's exit code; what it could not say itself goes to stderr.
-fn end(exited: &Exited) -> ExitCode {
-    if let Some(reason) = &exited.reason {
-        crate::report::print_error(&CliError::Refused {
-            doing: "the container ended".into(),
-            source: Failure::new(casemate_model::ErrorClass::Unavailable, reason.clone()),
-        });
+pub(crate) async fn code(ended: JoinHandle<Result<Exit, ClientError>>) -> Result<ExitCode, CliError> {
+    let Exit { code, reason } = match ended.await {
+        Ok(ended) => ended?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    if let Some(reason) = reason {
+        report::print_error(&CliError::Ended(reason));
     }
-    ExitCode::from(exited.status.code())
-}
-
-fn refused(failure: Failure) -> CliError {
-    CliError::Refused { doing: "failed to create task for container".into(), source: failure }
-}
-
-fn request(args: RunArgs) -> CreateRequest {
-    let mut image_and_command = args.image_and_command.into_iter();
-    CreateRequest {
-        // The grammar has one at least.
-        image: image_and_command.next().unwrap_or_default(),
-        name: args.name,
-        isolation: args.isolation.and_then(|OrDefault(isolation)| isolation),
-        command: image_and_command.collect(),
-        entrypoint: args.entrypoint.map(|word| vec![word]),
-        env: args.env.into_iter().filter_map(from_here).collect(),
-        working_dir: args.workdir,
-        user: args.user,
-        hostname: args.hostname,
-        tty: args.tty,
-        open_stdin: args.interactive,
-        stdin_once: args.interactive && !args.detach,
-        read_only: args.read_only,
-        auto_remove: args.rm,
-        memory: args.memory,
-        cpus: args.cpus,
-        stop_signal: args.stop_signal,
-        stop_timeout_s: args.stop_timeout,
-        labels: BTreeMap::new(),
-        restart: RestartPolicy::No,
-        health: None,
-        host: HostRecord::default(),
-    }
-}
-
-/// `-e NAME` takes the value that the variable has here; without one, Docker
-/// leaves it out.
-pub(crate) fn from_here(entry: String) -> Option<String> {
-    if entry.contains('=') {
-        return Some(entry);
-    }
-    let value = std::env::var(&entry).ok()?;
-    Some(format!("{entry}={value}"))
+    Ok(ExitCode::from(code))
 }

@@ -1,94 +1,66 @@
 //! `casemate top`.
 
-use std::process::ExitCode;
-
-use casemate_engine::{Container, Engine};
-use casemate_model::{Bytes, Failure};
-use jiff::Timestamp;
-use serde_json::json;
+use casemate_client::{Client, path};
+use casemate_model::Bytes;
+use serde_json::{Map, Value, json};
 
 use crate::cli::TopArgs;
 use crate::report::CliError;
 
-pub(crate) async fn run(engine: &Engine, args: &TopArgs) -> Result<ExitCode, CliError> {
-    let container = engine.find(&args.container)?;
-    if args.host { host(&container, args) } else { inside(&container, args).await }?;
-    Ok(ExitCode::SUCCESS)
+pub(crate) async fn run(client: &Client, args: &TopArgs) -> Result<(), CliError> {
+    if args.host { host(client, args).await } else { inside(client, args).await }
 }
 
-async fn inside(container: &Container, args: &TopArgs) -> Result<(), CliError> {
-    let keeper = container.keeper().await?;
-    let processes = keeper.client.processes().await.map_err(|error| CliError::Refused {
-        doing: format!("cannot list the processes of {}", container.name),
-        source: Failure::from(error),
-    })?;
+async fn inside(client: &Client, args: &TopArgs) -> Result<(), CliError> {
+    let listed: Value = client.get(path(&["containers", &args.container, "top"])).send().await?.json().await?;
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let titles = texts(&listed["Titles"]);
+    let rows: Vec<Vec<String>> = listed["Processes"].as_array().into_iter().flatten().map(texts).collect();
     if args.format.json() {
-        let lines: String = processes
-            .iter()
-            .map(|p| {
-                let line = json!({
-                    "PID": p.pid, "PPID": p.parent, "UID": p.uid, "CpuMs": p.cpu_ms,
-                    "Started": p.started, "Command": p.command,
-                });
-                format!("{line}\n")
-            })
-            .collect();
-        return super::print(&lines);
+        let line = |row: &Vec<String>| {
+            let object: Map<String, Value> =
+                titles.iter().cloned().zip(row.iter().map(|cell| cell.as_str().into())).collect();
+            format!("{}\n", Value::Object(object))
+        };
+        return super::print(&rows.iter().map(line).collect::<String>());
     }
-    let rows: Vec<Vec<String>> = processes
-        .iter()
-        .map(|p| {
-            vec![
-                p.uid.to_string(),
-                p.pid.to_string(),
-                p.parent.to_string(),
-                time_of_day(p.started),
-                cpu_time(p.cpu_ms),
-                p.command.clone(),
-            ]
-        })
-        .collect();
-    super::print_table(&["UID", "PID", "PPID", "STIME", "TIME", "CMD"], &rows)
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+    super::print_table(&titles, &rows)
 }
 
-fn host(container: &Container, args: &TopArgs) -> Result<(), CliError> {
-    let processes = container.host_processes();
+async fn host(client: &Client, args: &TopArgs) -> Result<(), CliError> {
+    let inspected: Value = client.get(path(&["containers", &args.container, "json"])).send().await?.json().await?;
+    let processes = inspected["Casemate"]["HostProcesses"].as_array().cloned().unwrap_or_default();
     if args.format.json() {
-        let lines: String = processes
-            .iter()
-            .map(|p| {
-                let line = json!({
-                    "PID": p.pid, "UID": p.uid, "Role": p.role.as_str(), "CpuMs": p.cpu_ms,
-                    "Rss": p.rss, "Pss": p.pss, "Command": p.command,
-                });
-                format!("{line}\n")
-            })
-            .collect();
-        return super::print(&lines);
+        let line = |process: &Value| {
+            let line = json!({
+                "PID": process["Pid"], "UID": process["Uid"], "Role": process["Role"], "CpuMs": process["CpuMs"],
+                "Rss": process["Rss"], "Pss": process["Pss"], "Command": process["Command"],
+            });
+            format!("{line}\n")
+        };
+        return super::print(&processes.iter().map(line).collect::<String>());
     }
-    let rows: Vec<Vec<String>> = processes
-        .iter()
-        .map(|p| {
-            vec![
-                p.pid.to_string(),
-                p.uid.to_string(),
-                p.role.as_str().to_owned(),
-                cpu_time(p.cpu_ms),
-                Bytes(p.rss).to_string(),
-                Bytes(p.pss).to_string(),
-                p.command.clone(),
-            ]
-        })
-        .collect();
+    let row = |process: &Value| {
+        let text = |name: &str| process[name].as_str().unwrap_or_default().to_owned();
+        let number = |name: &str| process[name].as_u64().unwrap_or(0);
+        vec![
+            number("Pid").to_string(),
+            number("Uid").to_string(),
+            text("Role"),
+            cpu_time(number("CpuMs")),
+            Bytes(number("Rss")).to_string(),
+            Bytes(number("Pss")).to_string(),
+            text("Command"),
+        ]
+    };
+    let rows: Vec<Vec<String>> = processes.iter().map(row).collect();
     super::print_table(&["PID", "UID", "ROLE", "TIME", "RSS", "PSS", "CMD"], &rows)
 }
 
 fn cpu_time(ms: u64) -> String {
     let seconds = ms / 1000;
     format!("{:02}:{:02}:{:02}.{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60, ms / 10 % 100)
-}
-
-fn time_of_day(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| "?".to_owned(), |time| time.strftime("%H:%M").to_string())
 }

@@ -98,6 +98,10 @@ impl Sources {
         Self { global, args, given }
     }
 
+    pub(super) fn on_demand(&self) -> bool {
+        self.args.on_demand
+    }
+
     pub(super) fn only_validate(&self) -> bool {
         self.args.validate
     }

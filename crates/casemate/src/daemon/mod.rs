@@ -59,6 +59,8 @@ pub(crate) enum DaemonError {
     Config(#[from] ConfigError),
     #[error("casemate daemon needs to be started with root privileges")]
     NotRoot,
+    #[error("cannot leave the session")]
+    Session(#[source] io::Error),
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
     #[error("cannot make {path}")]
@@ -72,6 +74,10 @@ pub(crate) enum DaemonError {
 }
 
 pub(crate) async fn run(sources: Sources) -> Result<ExitCode, CliError> {
+    if sources.on_demand() {
+        // It goes on when the terminal is closed, and hears none of its keys.
+        rustix::process::setsid().map_err(|error| DaemonError::Session(error.into()))?;
+    }
     let config = sources.load().map_err(DaemonError::from)?;
     let tls = listen::Guard::new(config.tls.as_ref()).map_err(DaemonError::from)?;
     tls.check(&config.hosts).map_err(DaemonError::from)?;

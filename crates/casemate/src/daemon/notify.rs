@@ -26,8 +26,11 @@ fn tell(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else {
         return;
     };
-    if let Err(error) = send(&socket, state) {
-        tracing::warn!(%error, socket = %socket.display(), "service manager not told");
+    match send(&socket, state) {
+        Ok(()) => {}
+        // A command that wanted to know of READY only.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        Err(error) => tracing::warn!(%error, socket = %socket.display(), "service manager not told"),
     }
 }
 

@@ -11,7 +11,7 @@ use casemate_record::file::Durability;
 use super::entry::{Entry, Phase, Status, resting_status};
 use super::{Daemon, blocking, to_its_end};
 use crate::CreateRequest;
-use crate::error::{CreateError, EngineError, FindError, RemoveError, RenameError, StartError};
+use crate::error::{CreateError, EngineError, RemoveError, RenameError, StartError};
 
 /// Docker's patience with a container that set none, in seconds.
 const STOP_TIMEOUT: i64 = 10;
@@ -87,7 +87,7 @@ impl Daemon {
     async fn try_bring_up(self: &Rc<Self>, entry: &Rc<Entry>) -> Result<(), StartError> {
         let container = entry.container();
         let (engine, of) = (Arc::clone(&self.engine), container.as_ref().clone());
-        let readied = blocking(move || engine.ready(&of, None)).await?;
+        let readied = blocking(move || engine.ready(&of)).await?;
         let client = self.engine.start_keeper(&container, readied).await?;
         // Asked for before the start, and on its way before it: a container that
         // is removed at its end tells how it ended to those who wait already.
@@ -239,23 +239,22 @@ impl Daemon {
         if !force && (state.is_up() || state == Status::Restarting) {
             return Err(RemoveError::Running { name: entry.name(), state: state.as_str() });
         }
-        // A start that is under way is not waited for: without its keeper it
-        // fails and is over.
         if force {
             self.note_by_user(entry, true).await;
             self.give_up_restart(entry);
-            match entry.client() {
-                Some(client) => {
-                    if let Err(error) = client.signal(&ProcessRef::Init, Signal::KILL).await {
-                        tracing::debug!(error = casemate_model::chain(&error), "kill before removal");
-                    }
-                    client.shutdown().await.ok();
-                    client.lost().await;
-                }
-                None => self.shut_keeper_down(entry).await,
-            }
+            // A start that is under way is not waited for: without its keeper it
+            // fails and is over.
+            self.end_keeper(entry).await;
         }
         let _changing = entry.changing.lock().await;
+        // Its start may have come to its end meanwhile.
+        if entry.client().is_some() {
+            if !force {
+                return Err(RemoveError::Running { name: entry.name(), state: entry.status().as_str() });
+            }
+            self.end_keeper(entry).await;
+            self.until_down(entry).await;
+        }
         if entry.life.borrow().removed {
             // It was to be removed at its end, and came to it.
             return Ok(());
@@ -273,23 +272,26 @@ impl Daemon {
     /// Removes a container that was left out because its records cannot be read.
     pub async fn remove_damaged(&self, text: &str) -> Result<(), RemoveError> {
         let (engine, wanted) = (Arc::clone(&self.engine), text.to_owned());
-        let found = blocking(move || engine.find(&wanted)).await;
-        match found {
-            Err(FindError::Damaged { id, .. }) => self.engine.remove_damaged(&id).await,
-            Err(error) => Err(RemoveError::Find(error)),
-            // Nothing of the daemon's.
-            Ok(_) => Err(RemoveError::Find(FindError::NotFound { name: text.to_owned() })),
-        }
+        let id = blocking(move || engine.find_damaged(&wanted)).await.map_err(RemoveError::Find)?;
+        self.engine.remove_damaged(&id).await
     }
 
-    /// A start under way has a keeper that is not known here yet.
-    async fn shut_keeper_down(&self, entry: &Entry) {
-        let container = entry.container();
-        if !container.has_keeper() {
+    /// Has its keeper, if it has one, kill what runs and clear up.
+    async fn end_keeper(&self, entry: &Entry) {
+        if let Some(client) = entry.client() {
+            if let Err(error) = client.signal(&ProcessRef::Init, Signal::KILL).await {
+                tracing::debug!(error = casemate_model::chain(&error), "kill before removal");
+            }
+            client.shutdown().await.ok();
+            client.lost().await;
             return;
         }
-        if let Ok(keeper) = container.connect().await {
-            keeper.client.shutdown().await.ok();
+        // A start under way has a keeper that is not known here yet.
+        let container = entry.container();
+        if container.has_keeper()
+            && let Ok(keeper) = container.connect().await
+        {
+            keeper.shutdown().await.ok();
         }
     }
 
@@ -301,6 +303,8 @@ impl Daemon {
         self.names.borrow_mut().remove(&entry.container().name);
         self.execs.borrow_mut().retain(|_, exec| exec.container != entry.id);
         self.note(entry, "destroy", []);
+        // Those who wait for its streams wait in vain.
+        entry.attaching.take();
         entry.life.send_modify(|life| life.removed = true);
     }
 

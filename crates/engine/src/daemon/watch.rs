@@ -35,14 +35,14 @@ impl Daemon {
             return;
         };
         if container.state.is_running() {
-            let exited = exited(&keeper.client);
-            self.up(&entry, keeper.client, exited);
+            let exited = exited(&keeper);
+            self.up(&entry, keeper, exited);
             return;
         }
         // Its creator was killed before it started, so the keeper gives up.
         let this = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            keeper.client.lost().await;
+            keeper.lost().await;
             this.take_in_end(&entry, None).await;
         });
     }

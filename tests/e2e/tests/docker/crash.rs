@@ -148,7 +148,7 @@ both_modes! {
     }
 
     fn there_is_one_daemon_on_one_root(docker: &Docker) {
-        let mut second = docker.daemon_command();
+        let mut second = docker.engine().daemon_command();
         let socket = docker.engine().run_dir().join("second.sock");
         second.args(["-H", &format!("unix://{}", socket.display())]);
         let refused = Spawned::start(second).wait();

@@ -41,9 +41,9 @@ both_modes! {
 
     fn that_cannot_start_has_dockers_codes(engine: &Engine) {
         let container = engine.start("host", &[]);
-        container.exec(&["no-such-command"]).exits(127).complains("executable file not found in $PATH");
-        container.exec(&["/etc/hosts"]).exits(126).complains("permission denied");
-        engine.cli(&["exec", "-w", "/no/such/dir", "host", "true"]).exits(127).complains("/no/such/dir");
+        container.exec(&["no-such-command"]).exits(127).says("executable file not found in $PATH");
+        container.exec(&["/etc/hosts"]).exits(126).says("permission denied");
+        engine.cli(&["exec", "-w", "/no/such/dir", "host", "true"]).exits(127).says("/no/such/dir");
         // None of this harmed the container.
         container.exec(&["echo", "alive"]).ok().prints("alive\n");
     }

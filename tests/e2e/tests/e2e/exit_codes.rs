@@ -39,7 +39,7 @@ both_modes! {
 
     fn of_an_engine_that_cannot(engine: &Engine) {
         engine
-            .run(&["--rm", "no-such-image", "true"])
+            .run(&["--rm", "--pull", "never", "no-such-image", "true"])
             .exits(125)
             .complains("Unable to find image 'no-such-image:latest' locally");
         engine.run(&["--rm", "--no-such-flag", "busybox", "true"]).exits(125).complains("--no-such-flag");

@@ -57,6 +57,7 @@ fn stop_process(number: u32) {
 /// Nothing is left, and the next one works.
 fn works_again(engine: &Engine) {
     engine.remove_all();
+    engine.configure(&[]);
     engine.leaks().check();
     engine.run(&["--rm", "busybox", "echo", "works"]).ok().prints("works\n");
 }
@@ -64,24 +65,25 @@ fn works_again(engine: &Engine) {
 hyperv_only! {
     fn the_kernel_is_missing(engine: &Engine) {
         let lib = lib_without(engine, &["vmlinux"]);
-        let cli = engine.with(&["--lib", lib.to_str().unwrap()]);
-        let finished = cli.run(&["--rm", "busybox", "true"]).exits(125).complains("vmlinux is missing");
-        finished.complains("hint: run 'make'");
-        let doctor = cli.cli(&["doctor"]).exits(1);
+        engine.configure(&["--lib", lib.to_str().unwrap()]);
+        let finished = engine.run(&["--rm", "busybox", "true"]).exits(125).complains("vmlinux is missing");
+        finished.complains("run 'make'");
+        let doctor = Spawned::start(engine.program(&["--lib", lib.to_str().unwrap(), "doctor"])).wait().exits(1);
         assert!(doctor.out().contains("guest kernel") && doctor.out().contains("missing"), "{doctor:?}");
         works_again(engine);
     }
 
     fn the_agent_is_missing(engine: &Engine) {
         let lib = lib_without(engine, &["initrd.img"]);
-        engine.with(&["--lib", lib.to_str().unwrap()]).run(&["--rm", "busybox", "true"]).exits(125).complains("initrd.img is missing");
+        engine.configure(&["--lib", lib.to_str().unwrap()]);
+        engine.run(&["--rm", "busybox", "true"]).exits(125).complains("initrd.img is missing");
         works_again(engine);
     }
 
     fn qemu_is_missing(engine: &Engine) {
-        let cli = engine.with(&["--qemu", "/nonexistent/qemu"]);
-        cli.run(&["--rm", "busybox", "true"]).exits(125).complains("/nonexistent/qemu");
-        cli.run(&["--name", "kept", "busybox", "true"]).exits(125);
+        engine.configure(&["--qemu", "/nonexistent/qemu"]);
+        engine.run(&["--rm", "busybox", "true"]).exits(125).complains("/nonexistent/qemu");
+        engine.run(&["--name", "kept", "busybox", "true"]).exits(125);
         let state = engine.container("kept").state();
         assert!(state["Error"].as_str().unwrap().contains("/nonexistent/qemu"), "{state}");
         works_again(engine);
@@ -89,28 +91,30 @@ hyperv_only! {
 
     /// A program that is no QEMU says so in its own words.
     fn qemu_ends_at_once(engine: &Engine) {
-        let cli = engine.with(&["--qemu", "/bin/false"]);
-        cli.run(&["--rm", "busybox", "true"]).exits(125).complains("the VM process exited with code 1");
+        engine.configure(&["--qemu", "/bin/false"]);
+        engine.run(&["--rm", "busybox", "true"]).exits(125).complains("the VM process exited with code 1");
         works_again(engine);
     }
 
     fn the_accelerator_is_unknown(engine: &Engine) {
-        engine.with(&["--accelerator", "steam"]).run(&["--rm", "busybox", "true"]).exits(125).complains("steam");
+        let args = ["--accelerator", "steam", "run", "--rm", "busybox", "true"];
+        let refused = Spawned::start(engine.program(&args)).wait().exits(125);
+        refused.complains("the daemon did not start").complains("steam");
         works_again(engine);
     }
 
     fn the_guest_hangs_before_it_is_up(engine: &Engine) {
         let lib = lib_with_init(engine, "hangs");
-        let cli = engine.with(&["--lib", lib.to_str().unwrap(), "--boot-timeout", "4"]);
-        let finished = cli.run(&["--rm", "busybox", "true"]).exits(125);
+        engine.configure(&["--lib", lib.to_str().unwrap(), "--boot-timeout", "4"]);
+        let finished = engine.run(&["--rm", "busybox", "true"]).exits(125);
         let finished = finished.complains("the utility VM did not come up within 4000 ms");
         finished.complains("the console's last lines").complains("test guest: hangs from here on");
         works_again(engine);
     }
 
     fn the_vm_process_stands_still_before_the_guest_is_up(engine: &Engine) {
-        let cli = engine.with(&["--boot-timeout", "2"]);
-        let running = cli.spawn_run(&["--rm", "--name", "frozen", "busybox", "true"]);
+        engine.configure(&["--boot-timeout", "2"]);
+        let running = engine.spawn_run(&["--rm", "--name", "frozen", "busybox", "true"]);
         stop_process(vm_process("frozen"));
         running.wait().exits(125).complains("did not come up within 2000 ms");
         works_again(engine);
@@ -119,16 +123,16 @@ hyperv_only! {
     fn the_guests_kernel_panics_without_an_init(engine: &Engine) {
         let lib = lib_without(engine, &["initrd.img"]);
         fs::write(lib.join("initrd.img"), b"this is no initramfs").unwrap();
-        let cli = engine.with(&["--lib", lib.to_str().unwrap()]);
-        let finished = cli.run(&["--rm", "busybox", "true"]).exits(125).complains("the guest's kernel panicked: Kernel panic");
+        engine.configure(&["--lib", lib.to_str().unwrap()]);
+        let finished = engine.run(&["--rm", "busybox", "true"]).exits(125).complains("the guest's kernel panicked: Kernel panic");
         finished.complains("the console's last lines");
         works_again(engine);
     }
 
     fn the_guests_init_ends(engine: &Engine) {
         let lib = lib_with_init(engine, "ends");
-        let cli = engine.with(&["--lib", lib.to_str().unwrap()]);
-        let finished = cli.run(&["--rm", "busybox", "true"]).exits(125).complains("Attempted to kill init");
+        engine.configure(&["--lib", lib.to_str().unwrap()]);
+        let finished = engine.run(&["--rm", "busybox", "true"]).exits(125).complains("Attempted to kill init");
         finished.complains("test guest: up");
         works_again(engine);
     }
@@ -136,8 +140,8 @@ hyperv_only! {
     /// A guest is hostile: what it sends is not trusted.
     fn the_guest_talks_nonsense(engine: &Engine) {
         let lib = lib_with_init(engine, "talks_nonsense");
-        let cli = engine.with(&["--lib", lib.to_str().unwrap(), "--boot-timeout", "20"]);
-        let finished = cli.run(&["--rm", "busybox", "true"]).exits(125);
+        engine.configure(&["--lib", lib.to_str().unwrap(), "--boot-timeout", "20"]);
+        let finished = engine.run(&["--rm", "busybox", "true"]).exits(125);
         assert!(!finished.err().contains("did not come up within"), "{finished:?}");
         works_again(engine);
     }
@@ -145,10 +149,10 @@ hyperv_only! {
     /// Its init has ended, it says, and its outputs have not.
     fn the_guest_keeps_its_outputs_open(engine: &Engine) {
         let lib = lib_with_init(engine, "keeps_outputs");
-        let cli = engine.with(&["--lib", lib.to_str().unwrap()]);
-        cli.run(&["--rm", "busybox", "true"]).exits(7).prints("said\n");
+        engine.configure(&["--lib", lib.to_str().unwrap()]);
+        engine.run(&["--rm", "busybox", "true"]).exits(7).prints("said\n");
         // This one is asked to shut down, and does not answer.
-        cli.run(&["--name", "kept", "busybox", "true"]).exits(7).prints("said\n");
+        engine.run(&["--name", "kept", "busybox", "true"]).exits(7).prints("said\n");
         engine.cli(&["logs", "kept"]).ok().prints("said\n");
         works_again(engine);
     }
@@ -156,8 +160,8 @@ hyperv_only! {
     /// A window of single bytes takes no more than a window.
     fn the_guest_sends_single_bytes(engine: &Engine) {
         let lib = lib_with_init(engine, "crumbles");
-        let cli = engine.with(&["--lib", lib.to_str().unwrap()]);
-        let run = Spawned::start_unread(cli.command(&cli.run_args(&["--name", "crumbs", "busybox", "true"])));
+        engine.configure(&["--lib", lib.to_str().unwrap()]);
+        let run = Spawned::start_unread(engine.command(&engine.run_args(&["--name", "crumbs", "busybox", "true"])));
         run.until_stuck();
         let keeper = engine.container("crumbs").host_pid("keeper");
         // Time to fill all windows on the way.
@@ -187,8 +191,8 @@ hyperv_only! {
 
     /// The VM stands still; its agent does not answer.
     fn the_agent_does_not_answer(engine: &Engine) {
-        let cli = engine.with(&["--health-deadline", "2"]);
-        let running = cli.spawn_run(&["--name", "stuck", "busybox", "sh", "-c", "echo ready; sleep 100000"]);
+        engine.configure(&["--health-deadline", "2"]);
+        let running = engine.spawn_run(&["--name", "stuck", "busybox", "sh", "-c", "echo ready; sleep 100000"]);
         running.stdout.wait_for("ready\n");
         let vm = engine.container("stuck").host_pid("vm");
         stop_process(vm);
@@ -210,8 +214,8 @@ hyperv_only! {
     }
 
     fn the_scratch_disk_is_full(engine: &Engine) {
-        let cli = engine.with(&["--scratch-size", "64m"]);
-        let container = cli.start("full", &[]);
+        engine.configure(&["--scratch-size", "64m"]);
+        let container = engine.start("full", &[]);
         let dd = container.exec(&["dd", "if=/dev/zero", "of=/big", "bs=1M", "count=200"]);
         dd.exits(1).complains("No space left on device");
         // The container goes on, and has its room back when it frees some.

@@ -82,9 +82,8 @@ both_modes! {
 
     /// The same of the container's own output, whose reader goes on later.
     fn a_stopped_reader_of_the_init_can_go_on(engine: &Engine) {
-        let cli = engine.with(&[]);
-        let args = cli.run_args(&["--rm", "--name", "well", "busybox", "sh", "-c", "head -c 3000000 /dev/zero; echo end >&2"]);
-        let mut running = Spawned::start_unread(cli.command(&args));
+        let args = engine.run_args(&["--rm", "--name", "well", "busybox", "sh", "-c", "head -c 3000000 /dev/zero; echo end >&2"]);
+        let mut running = Spawned::start_unread(engine.command(&args));
         running.until_stuck();
         let container = engine.container("well");
         container.exec(&["echo", "alive"]).ok().prints("alive\n");
@@ -112,8 +111,7 @@ both_modes! {
     /// Docker's command ends with 1 and says why; the container goes on, and so
     /// does its log.
     fn a_reader_that_goes_away_ends_run_only(engine: &Engine) {
-        let cli = engine.with(&[]);
-        let mut run = Spawned::start_unread(cli.command(&cli.run_args(&["--name", "out", "busybox", "yes"])));
+        let mut run = Spawned::start_unread(engine.command(&engine.run_args(&["--name", "out", "busybox", "yes"])));
         run.until_stuck();
         run.leave_stdout();
         run.stderr.wait_for("write /dev/stdout: broken pipe\n");
@@ -123,7 +121,7 @@ both_modes! {
 
         // It cannot even say why.
         let script = ["--name", "err", "busybox", "sh", "-c", "yes >&2"];
-        let mut run = Spawned::start_unread(cli.command(&cli.run_args(&script)));
+        let mut run = Spawned::start_unread(engine.command(&engine.run_args(&script)));
         eventually("it writes", PATIENCE, || {
             if engine.cli(&["logs", "--tail", "1", "err"]).err() == "y\n" { Ok(()) } else { Err("not yet") }
         });
@@ -167,13 +165,13 @@ both_modes! {
     /// One more is refused; nothing else suffers, and there is room again when
     /// one has ended.
     fn too_many_execs_are_refused(engine: &Engine) {
-        let cli = engine.with(&["--health-deadline", "3"]);
-        let container = cli.start("crowd", &[]);
+        engine.configure(&["--health-deadline", "3"]);
+        let container = engine.start("crowd", &[]);
         let exec = || engine.spawn(&["exec", "-i", "crowd", "sh", "-c", "echo ready; cat"]);
         let mut crowd: Vec<Spawned> = (0..MAX_EXECS).map(|_| exec()).collect();
         crowd.iter().for_each(|exec| exec.stdout.wait_for("ready\n"));
         for _ in 0..3 {
-            container.exec(&["true"]).exits(126).complains("64 commands run in this container by exec, which is the most");
+            container.exec(&["true"]).exits(126).says("64 commands run in this container by exec, which is the most");
         }
         engine.cli(&["top", "crowd"]).ok();
         engine.cli(&["kill", "-s", "CONT", "crowd"]).ok();

@@ -1,6 +1,6 @@
 //! `info` and `doctor`: what the engine runs on, and what is missing.
 
-use casemate_e2e::{Isolation, modes};
+use casemate_e2e::{Isolation, Spawned, modes};
 use serde_json::Value;
 
 fn lines(text: &str) -> Vec<Value> {
@@ -48,14 +48,17 @@ fn doctor_finds_nothing_missing_here() {
 #[test]
 fn doctor_says_how_to_mend_what_is_missing() {
     modes::in_mode(Isolation::Hyperv, |engine: &casemate_e2e::Engine| {
-        let cli = engine.with(&["--qemu", "/nonexistent/qemu", "--lib", "/nonexistent"]);
-        let checks = lines(&cli.cli(&["doctor", "--format", "json"]).exits(1).out());
+        let doctor = |args: &[&str]| {
+            let engine_options = ["--qemu", "/nonexistent/qemu", "--lib", "/nonexistent", "doctor"];
+            Spawned::start(engine.program(&[&engine_options, args].concat())).wait().exits(1).out()
+        };
+        let checks = lines(&doctor(&["--format", "json"]));
         let failed: Vec<&Value> = checks.iter().filter(|check| check["Ok"] == false).collect();
         let names: Vec<&str> = failed.iter().map(|check| check["Check"].as_str().unwrap()).collect();
         assert_eq!(names.iter().filter(|name| name.starts_with("guest") || **name == "qemu").count(), 3, "{names:?}");
         for check in failed {
             assert!(!check["Problem"].as_str().unwrap().is_empty(), "{check}");
         }
-        assert!(cli.cli(&["doctor"]).exits(1).out().contains("fix: make"));
+        assert!(doctor(&[]).contains("fix: make"));
     });
 }

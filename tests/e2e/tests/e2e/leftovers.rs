@@ -5,30 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use casemate_e2e::process::{ended_within, pid};
-use casemate_e2e::{Engine, PATIENCE, Spawned, both_modes, eventually, host};
-use rustix::process::{Signal, kill_process};
+use casemate_e2e::{Engine, Spawned, both_modes};
 use serde_json::json;
-
-/// The host goes down and comes up: nothing runs, and the directory of what
-/// runs is empty.
-fn go_down(engine: &Engine) {
-    for process in engine.leaks().processes() {
-        let _ = kill_process(pid(process.pid), Signal::KILL);
-        assert!(ended_within(process.pid, PATIENCE), "{process:?}");
-    }
-    for name in host::names(engine.run_dir()) {
-        let path = engine.run_dir().join(name);
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        removed.unwrap();
-    }
-    // Control groups do not outlive their kernel.
-    let containers = engine.root().join("containers");
-    let ours = |group: &PathBuf| containers.join(group.file_name().unwrap_or_default()).exists();
-    for group in host::cgroups().into_iter().filter(ours) {
-        eventually("an empty control group", PATIENCE, || fs::remove_dir(&group));
-    }
-}
 
 fn dir_of(engine: &Engine, name: &str) -> PathBuf {
     engine.root().join("containers").join(engine.container(name).inspect()["Id"].as_str().unwrap())
@@ -46,7 +24,7 @@ both_modes! {
         fs::create_dir(&half[0]).unwrap();
         fs::create_dir_all(half[1].join("upper/etc")).unwrap();
         fs::write(half[1].join("upper/etc/passwd"), "x").unwrap();
-        go_down(engine);
+        engine.lose_the_host();
 
         let names = engine.cli(&["ps", "-a", "--format", "json"]).ok().out();
         assert_eq!(names.lines().count(), 2, "{names}");
@@ -61,12 +39,13 @@ both_modes! {
         engine.run(&["--rm", "busybox", "echo", "works"]).ok().prints("works\n");
     }
 
-    /// While something runs, what a killed command left half-removed goes too.
+    /// While something runs, what a killed daemon left half-removed goes too.
     fn what_is_half_removed_goes(engine: &Engine) {
         engine.start("runs", &[]);
         engine.run(&["--name", "ended", "busybox", "true"]).ok();
         let dir = dir_of(engine, "ended");
         fs::remove_file(dir.join("config.json")).unwrap();
+        engine.kill_daemon();
         engine.cli(&["ps"]).ok();
         assert!(!dir.exists());
         engine.container("runs").exec(&["echo", "alive"]).ok().prints("alive\n");
@@ -109,16 +88,17 @@ both_modes! {
             let dir = dir_of(engine, &name);
             let id = dir.file_name().unwrap().to_str().unwrap().to_owned();
             fs::write(dir.join(file), bytes).unwrap();
+            engine.kill_daemon();
 
             let listed = engine.cli(&["ps", "-a", "--format", "json"]).ok();
             assert_eq!((listed.out().lines().count(), listed.out().contains("\"sound\"")), (1, true), "{listed:?}");
-            assert_eq!(listed.err().matches("casemate: warning: ").count(), 1, "{listed:?}");
-            let path = dir.join(file);
-            let listed = listed.complains(&format!("{} {words}", path.display()));
-            listed.complains(&format!("casemate rm -f {} removes it", &id[..12]));
+            let log = engine.daemon_log();
+            for said in [format!("{} {words}", dir.join(file).display()), format!("casemate rm -f {} removes it", &id[..12])] {
+                assert!(log.contains(&said), "{said} is not in {log}");
+            }
             engine.run(&["--rm", "busybox", "echo", "works"]).ok().prints("works\n");
             engine.cli(&["exec", "sound", "echo", "alive"]).ok().prints("alive\n");
-            engine.cli(&["rm", &id]).exits(1).complains("removes it");
+            engine.cli(&["rm", &id]).exits(1).complains("No such container");
             // Its name is known where the configuration is sound.
             let known = if file == "state.json" { &name } else { &id[..12] };
             engine.cli(&["rm", "-f", known]).ok().prints(&format!("{known}\n"));
@@ -134,17 +114,19 @@ both_modes! {
 fn directories_that_others_can_write_in_are_refused() {
     casemate_e2e::modes::in_mode(casemate_e2e::Isolation::Process, |engine: &casemate_e2e::Engine| {
         let set = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let by_itself = |args: &[&str]| Spawned::start(engine.program(args)).wait();
         for dir in [engine.root(), engine.run_dir()] {
             set(dir, 0o777);
-            let refused = engine.cli(&["ps"]).exits(1).complains("can be written by others (mode 0777)");
-            refused.complains(&format!("hint: if nobody else has put anything there: chmod go-w {}", dir.display()));
-            engine.run(&["--rm", "busybox", "true"]).exits(125).complains("chmod go-w");
+            let refused = by_itself(&["ps"]).exits(1).complains("can be written by others (mode 0777)");
+            refused.complains(&format!("if nobody else has put anything there: chmod go-w {}", dir.display()));
+            by_itself(&["run", "--rm", "busybox", "true"]).exits(125).complains("chmod go-w");
             set(dir, 0o755);
             engine.cli(&["ps"]).ok();
+            engine.stop_daemon();
             set(dir, 0o700);
         }
         std::os::unix::fs::chown(engine.root(), Some(1000), None).unwrap();
-        engine.cli(&["ps"]).exits(1).complains("belongs to user 1000").complains("chown root");
+        by_itself(&["ps"]).exits(1).complains("belongs to user 1000").complains("chown root");
         std::os::unix::fs::chown(engine.root(), Some(0), None).unwrap();
         // The engine's own are closed again.
         set(&engine.root().join("images"), 0o755);

@@ -106,10 +106,11 @@ both_modes! {
     /// A socket's address has 107 bytes; a directory's path may have more.
     fn the_run_directory_may_be_deep(engine: &Engine) {
         let run = engine.scratch().join("d".repeat(100)).join("e".repeat(100));
-        let cli = engine.with(&["--run", run.to_str().unwrap()]);
-        cli.run(&["-d", "--name", "deep", "busybox", "sleep", "100000"]).ok();
-        cli.cli(&["exec", "deep", "echo", "reached"]).ok().prints("reached\n");
-        cli.cli(&["rm", "-f", "deep"]).ok();
+        let socket = format!("unix://{}", engine.socket().display());
+        engine.configure(&["--run", run.to_str().unwrap(), "-H", &socket]);
+        engine.run(&["-d", "--name", "deep", "busybox", "sleep", "100000"]).ok();
+        engine.cli(&["exec", "deep", "echo", "reached"]).ok().prints("reached\n");
+        engine.cli(&["rm", "-f", "deep"]).ok();
         eventually("its run directory is gone", PATIENCE, || {
             let left = host::names(&run.join("containers"));
             if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }

@@ -68,9 +68,8 @@ both_modes! {
         let args = ["-e", "COLOUR=green", "-e", "EMPTY=", "-e", "WITH=a=b c", "-e", "FROM_HERE", "-e", "NOT_HERE"];
         let script = "echo \"$COLOUR|$SHAPE|${EMPTY-unset}|$WITH|$FROM_HERE|${NOT_HERE-unset}\"";
         let tail = ["--entrypoint", "sh", "app:1", "-c", script];
-        let cli = engine.with(&[]);
-        let run = cli.run_args(&["--rm"]);
-        let mut command = cli.command(&[&run[..], &args, &tail].concat());
+        let run = engine.run_args(&["--rm"]);
+        let mut command = engine.command(&[&run[..], &args, &tail].concat());
         command.env("FROM_HERE", "from here").env_remove("NOT_HERE");
         casemate_e2e::Spawned::start(command).wait().ok().prints("green|round||a=b c|from here|unset\n");
         // Nothing of the user's own environment gets in.

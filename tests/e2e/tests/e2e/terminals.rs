@@ -5,8 +5,7 @@ use casemate_e2e::{Engine, both_modes};
 use serde_json::json;
 
 fn run(engine: &Engine, args: &[&str], rows: u16, columns: u16) -> Terminal {
-    let cli = engine.with(&[]);
-    Terminal::start(cli.command(&cli.run_args(args)), rows, columns)
+    Terminal::start(engine.command(&engine.run_args(args)), rows, columns)
 }
 
 /// Says its size now and whenever it changes.
