@@ -3,8 +3,17 @@
 set -eu
 casemate=$1
 marker=casemate-demo-$$
+pidfile=${CASEMATE_RUN:-/run/casemate}/casemate.pid
+# This host's own daemon, whatever Docker's client is told.
+unset DOCKER_HOST
+export DOCKER_CONTEXT=default
 
 "$casemate" doctor
+
+# A daemon that was not there before is not left behind.
+if ! kill -0 "$(cat "$pidfile" 2>/dev/null)" 2>/dev/null; then
+    trap 'kill "$(cat "$pidfile")"' EXIT
+fi
 
 echo
 echo '$ casemate run --rm --isolation hyperv busybox sh -c "uname -r; cat /proc/sys/kernel/random/boot_id"'

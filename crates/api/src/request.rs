@@ -82,5 +82,11 @@ pub(crate) fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError
     if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(ApiError::bad_request("invalid JSON: the body is not an object"));
     }
-    serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))
+    let mut values = serde_json::Deserializer::from_slice(bytes);
+    let value = T::deserialize(&mut values);
+    let value = value.map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}")))?;
+    match values.end() {
+        Ok(()) => Ok(value),
+        Err(_) => Err(ApiError::bad_request("unexpected content after JSON")),
+    }
 }

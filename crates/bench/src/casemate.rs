@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use crate::error::{BenchError, file};
 use crate::subject::{self, Moment, Subject};
 
-/// Dropping it removes all its containers and both directories.
+/// Its first command starts a daemon. Dropping it removes all its containers,
+/// ends the daemon, and removes both directories.
 #[derive(Debug)]
 pub(crate) struct Casemate {
     program: PathBuf,
@@ -41,7 +42,7 @@ impl Casemate {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("CASEMATE_") {
+            if ["CASEMATE_", "DOCKER_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
                 command.env_remove(name);
             }
         }
@@ -49,8 +50,40 @@ impl Casemate {
             .env("CASEMATE_ROOT", self.root.path().join("engine"))
             .env("CASEMATE_RUN", self.run.path())
             .env("CASEMATE_LIB", &self.lib)
+            // No context of the user's either.
+            .env("DOCKER_CONFIG", self.root.path())
             .args(args);
         command
+    }
+
+    /// Docker's own client on the same daemon.
+    pub(crate) fn docker_run<'a>(&'a self, args: &'a [&'a str]) -> Subject<'a> {
+        let socket = format!("unix://{}", self.run.path().join("docker.sock").display());
+        let take = move || {
+            let mut command = Command::new("docker");
+            command.env("DOCKER_HOST", &socket).env("DOCKER_CONFIG", self.root.path()).env_remove("DOCKER_CONTEXT");
+            subject::time(command.arg("run").args(args), Moment::Exit, "")
+        };
+        Subject { labels: vec![format!("docker run {} (casemate)", args.join(" "))], take: Box::new(take) }
+    }
+
+    fn end_daemon(&self) -> Result<(), BenchError> {
+        let path = self.run.path().join("casemate.pid");
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+        let pid = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or(BenchError::Format { what: "the daemon's pid file", found: text })?;
+        let failed = file("end the daemon of", path);
+        let daemon = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+        let daemon = match daemon {
+            Ok(daemon) => daemon,
+            Err(rustix::io::Errno::SRCH) => return Ok(()),
+            Err(error) => return Err(failed(error.into())),
+        };
+        let ended = rustix::process::pidfd_send_signal(&daemon, rustix::process::Signal::TERM).and_then(|()| {
+            // Readable when it has ended.
+            rustix::event::poll(&mut [rustix::event::PollFd::new(&daemon, rustix::event::PollFlags::IN)], None)
+        });
+        ended.map(drop).map_err(|error| failed(error.into()))
     }
 
     /// `casemate run ARGS`, where the last argument `x` is what it prints.
@@ -113,7 +146,7 @@ impl Drop for Casemate {
         let listed = subject::output(&mut self.command(&["ps", "-a", "-q", "--no-trunc"]));
         let names: Vec<String> = listed.unwrap_or_default().lines().map(str::to_owned).collect();
         let removed = if names.is_empty() { Ok(()) } else { self.remove(&names) };
-        if let Err(error) = removed {
+        if let Err(error) = removed.and_then(|()| self.end_daemon()) {
             eprintln!("casemate-bench: left behind: {}", casemate_model::chain(&error));
         }
     }

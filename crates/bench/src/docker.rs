@@ -20,6 +20,11 @@ pub(crate) struct NoDocker {
     reason: String,
 }
 
+/// Whether Docker's client is here, with or without a daemon of its own.
+pub(crate) fn has_client() -> bool {
+    subject::output(Command::new("docker").arg("--version")).is_ok()
+}
+
 impl Docker {
     /// `layers` topmost first. Finds the daemon as any `docker` command does.
     pub(crate) fn reach(layers: &[PathBuf]) -> Result<Result<Self, NoDocker>, BenchError> {

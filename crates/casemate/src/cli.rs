@@ -48,6 +48,14 @@ impl Cli {
         grammar.mut_subcommands(|command| command.args(global.iter().map(|arg| arg.clone().hide(true))))
     }
 
+    /// Those on the command line that only a daemon that is being started hears.
+    /// The run directory says which daemon is meant.
+    pub(crate) fn flags_of_daemon(&self) -> Option<String> {
+        let flags = self.engine_flags.iter().map(|flag| flag.to_string_lossy());
+        let flags: Vec<_> = flags.filter(|flag| !flag.starts_with("--run=")).collect();
+        (!flags.is_empty()).then(|| flags.join(" "))
+    }
+
     pub(crate) fn read() -> Result<Self, clap::Error> {
         let matches = Self::grammar().try_get_matches()?;
         let given = matches.subcommand_matches("daemon").map(Given::of).unwrap_or_default();
@@ -68,7 +76,7 @@ fn engine_flags(matches: &ArgMatches) -> Vec<OsString> {
         arg.is_global_set() && command.value_source(id) == Some(ValueSource::CommandLine)
     });
     let flag = |arg: &clap::Arg| {
-        let value = command.get_raw(arg.get_id().as_str())?.last()?;
+        let value = command.get_raw(arg.get_id().as_str())?.next_back()?;
         let mut flag = OsString::from(format!("--{}=", arg.get_long()?));
         flag.push(value);
         Some(flag)

@@ -8,7 +8,7 @@ use casemate_client::{Choice, Client, Environment, Host};
 
 use crate::cli::Cli;
 use crate::on_demand;
-use crate::report::CliError;
+use crate::report::{self, CliError};
 
 pub(crate) async fn connect(cli: &Cli) -> Result<Client, CliError> {
     let run = std::path::absolute(cli.global.run_dir()).unwrap_or_else(|_| cli.global.run_dir().to_owned());
@@ -25,11 +25,14 @@ pub(crate) async fn connect(cli: &Cli) -> Result<Client, CliError> {
         default_socket: run.join("docker.sock"),
     };
     let endpoint = choice.resolve()?;
-    if endpoint.is_default
-        && let Host::Unix(socket) = &endpoint.host
-        && on_demand::is_nobody(UnixStream::connect(socket))
-    {
-        on_demand::start(cli, &run, socket).await?;
+    let started = match &endpoint.host {
+        Host::Unix(socket) if endpoint.is_default && on_demand::is_nobody(UnixStream::connect(socket)) => {
+            on_demand::start(cli, &run, socket).await?
+        }
+        _ => false,
+    };
+    if !started && let Some(flags) = cli.flags_of_daemon() {
+        report::warn(&format!("{flags}: of no effect, because a daemon serves at {} already", endpoint.host));
     }
     Ok(Client::new(endpoint)?)
 }

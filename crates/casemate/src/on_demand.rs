@@ -38,7 +38,8 @@ pub(crate) fn is_nobody(connected: io::Result<UnixStream>) -> bool {
     connected.is_err_and(|error| nobody.contains(&error.kind()))
 }
 
-pub(crate) async fn start(cli: &Cli, run: &Path, socket: &Path) -> Result<(), OnDemandError> {
+/// False if somebody else has started one meanwhile.
+pub(crate) async fn start(cli: &Cli, run: &Path, socket: &Path) -> Result<bool, OnDemandError> {
     if !rustix::process::geteuid().is_root() {
         return Err(OnDemandError::NotRoot { socket: socket.to_owned() });
     }
@@ -50,7 +51,7 @@ pub(crate) async fn start(cli: &Cli, run: &Path, socket: &Path) -> Result<(), On
     let lock = File::open(run).map_err(failed(run))?;
     flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(run)(error.into()))?;
     if !is_nobody(UnixStream::connect(socket)) {
-        return Ok(());
+        return Ok(false);
     }
     let root = cli.global.root_dir();
     DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed(root))?;
@@ -78,7 +79,7 @@ pub(crate) async fn start(cli: &Cli, run: &Path, socket: &Path) -> Result<(), On
         }
     }
     crate::report::note(&format!("started the daemon (pid {pid}, log {})", log.display()));
-    Ok(())
+    Ok(true)
 }
 
 /// The log of the one before stays beside it.

@@ -15,13 +15,16 @@ use crate::terminal::{self, RawMode};
 /// through it. Those that the user's own terminal and children cause are not.
 const PASSED_ON: [i32; 12] = [1, 2, 3, 10, 12, 14, 15, 16, 18, 23, 24, 30];
 
-/// What is joined: the streams are open, nothing is read yet.
+/// What is joined: the streams are open, nothing is read yet. The user's
+/// terminal is raw as long as this lives, so that no key ends this program while
+/// the container is being started.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) streams: Hijacked,
-    pub(crate) terminal: bool,
-    pub(crate) stdin: bool,
-    pub(crate) keys: DetachKeys,
+    streams: Hijacked,
+    terminal: bool,
+    stdin: bool,
+    raw: Option<RawMode>,
+    keys: DetachKeys,
 }
 
 /// How it was over.
@@ -57,11 +60,16 @@ fn words(error: &io::Error) -> String {
 }
 
 impl Session {
+    /// With a `terminal` in the container and with the user's input, or without.
+    pub(crate) fn new(streams: Hijacked, terminal: bool, stdin: bool, keys: Option<DetachKeys>) -> Self {
+        let raw = (terminal && stdin).then(RawMode::enter).flatten();
+        Self { streams, terminal, stdin, raw, keys: keys.unwrap_or_default() }
+    }
+
     /// Copies until the process has closed its outputs, or they cannot be
     /// written.
     pub(crate) async fn run(self) -> Result<Parted, CliError> {
-        let Self { streams: Hijacked { reader, writer, framed }, terminal, stdin, keys } = self;
-        let raw = (terminal && stdin).then(RawMode::enter).flatten();
+        let Self { streams: Hijacked { reader, writer, framed }, terminal, stdin, raw, keys } = self;
         let watched = raw.is_some().then_some(keys);
         let input = async {
             match stdin {

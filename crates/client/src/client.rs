@@ -13,7 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, UPGRADE};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -163,20 +163,21 @@ impl<'a> Call<'a> {
         self
     }
 
-    pub fn header(mut self, name: HeaderName, value: String) -> Self {
-        self.headers.push((name, value));
+    /// Named in lower case.
+    pub fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((HeaderName::from_static(name), value));
         self
     }
 
     pub fn json(mut self, value: &Value) -> Self {
         self.body = full(value.to_string().into());
-        self.header(CONTENT_TYPE, "application/json".to_owned())
+        self.header("content-type", "application/json".to_owned())
     }
 
     /// Sends an archive while it is read.
     pub fn archive(mut self, pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
         self.body = BodyExt::boxed_unsync(StreamBody::new(pieces.map_ok(Frame::data)));
-        self.header(CONTENT_TYPE, "application/x-tar".to_owned())
+        self.header("content-type", "application/x-tar".to_owned())
     }
 
     /// What is not done is a [`Refusal`].
@@ -194,7 +195,7 @@ impl<'a> Call<'a> {
 
     /// Leaves HTTP behind: from the answer on, the connection is both sides'.
     pub async fn hijack(self) -> Result<Hijacked, ClientError> {
-        let upgrade = self.header(CONNECTION, "Upgrade".to_owned()).header(UPGRADE, "tcp".to_owned());
+        let upgrade = self.header("connection", "Upgrade".to_owned()).header("upgrade", "tcp".to_owned());
         let Answer { host, head, body } = upgrade.send().await?;
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Err(ClientError::Answer { host, what: format!("{} instead of an upgrade", head.status) });
@@ -244,11 +245,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Nothing had to be done.
-    pub fn is_not_modified(&self) -> bool {
-        self.head.status == StatusCode::NOT_MODIFIED
-    }
-
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, ClientError> {
         let host = self.host.clone();
         let bytes = self.all().await?;

@@ -54,6 +54,12 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    pub fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error(transparent)]

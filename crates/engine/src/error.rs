@@ -338,8 +338,8 @@ impl Classify for EngineError {
 pub enum RenameError {
     #[error("Renaming a container with the same name as its current name")]
     Same,
-    #[error(transparent)]
-    Name(CreateError),
+    #[error("Error when allocating new name")]
+    Name(#[source] CreateError),
     #[error("cannot keep the container's new name")]
     Record(#[source] RecordError),
 }

@@ -157,7 +157,7 @@ pub fn pack(files: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// The uncompressed layers of the built-in image, lowest first.
-fn busybox_layers(archive: &Path) -> Vec<Vec<u8>> {
+pub fn busybox_layers(archive: &Path) -> Vec<Vec<u8>> {
     let files = unpack(&fs::read(archive).expect("the built-in image"));
     let json = |name: &str| -> Option<Value> { serde_json::from_slice(files.get(name)?).ok() };
     let names: Vec<String> = match json("manifest.json") {

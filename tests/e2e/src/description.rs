@@ -46,7 +46,8 @@ impl Description {
             problems.push(format!("status {status} is not described"));
         }
         let schema = &response["schema"];
-        if schema["type"] != "string" && !schema.is_null() {
+        let has_body = method != "HEAD";
+        if has_body && schema["type"] != "string" && !schema.is_null() {
             match content_type.as_deref() {
                 Some("application/json") => self.judge_body(schema, body, &mut problems),
                 other => problems.push(format!("the type is {other:?}, and should be JSON")),

@@ -13,17 +13,27 @@ use crate::http::{self, Answer};
 use crate::modes::{Fixture, Isolation};
 use crate::process::{Finished, Spawned};
 
-/// `casemate daemon` on directories of its own, and who talks to it.
+/// `casemate daemon` on directories of its own, and who talks to it. Or the
+/// daemon that the tests are held against.
 #[derive(Debug)]
 pub struct Docker {
     engine: Engine,
+    another: Option<Another>,
+}
+
+/// A daemon that is not the tests' own.
+#[derive(Debug)]
+struct Another {
+    socket: PathBuf,
+    /// What it had before.
+    containers: String,
 }
 
 impl Fixture for Docker {
     fn new(isolation: Isolation) -> Self {
         let engine = Engine::new(isolation);
         engine.start_daemon();
-        Self { engine }
+        Self { engine, another: None }
     }
 
     fn missing() -> Option<String> {
@@ -40,6 +50,21 @@ impl Fixture for Docker {
 }
 
 impl Docker {
+    /// Another daemon of this host. What it has stays.
+    pub(crate) fn another(socket: PathBuf) -> Self {
+        let engine = Engine::new(Isolation::Process);
+        let mut docker = Self { engine, another: Some(Another { socket: socket.clone(), containers: String::new() }) };
+        let containers = docker.containers();
+        docker.another = Some(Another { socket, containers });
+        docker
+    }
+
+    /// The end of a test of another daemon.
+    pub(crate) fn leave(self) {
+        self.remove_all();
+        self.engine.finish();
+    }
+
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -49,7 +74,15 @@ impl Docker {
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.engine.socket()
+        match &self.another {
+            Some(another) => another.socket.clone(),
+            None => self.engine.socket(),
+        }
+    }
+
+    /// The words that ask for the isolation. Docker's daemon knows none on Linux.
+    fn isolation_flags(&self) -> Vec<&'static str> {
+        if self.another.is_some() { Vec::new() } else { vec!["--isolation", self.isolation()] }
     }
 
     pub fn host(&self) -> String {
@@ -107,7 +140,7 @@ impl Docker {
 
     /// `run --isolation …`
     pub fn run_args<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
-        ["run", "--isolation", self.isolation()].into_iter().chain(args.iter().copied()).collect()
+        [&["run"], &self.isolation_flags()[..], args].concat()
     }
 
     #[track_caller]
@@ -130,7 +163,7 @@ impl Docker {
     /// A container that is not started; its id.
     #[track_caller]
     pub fn create(&self, args: &[&str]) -> String {
-        self.cli(&[&["create", "--isolation", self.isolation()], args].concat()).word()
+        self.cli(&[&["create"], &self.isolation_flags()[..], args].concat()).word()
     }
 
     #[track_caller]
@@ -190,22 +223,33 @@ impl Docker {
         self.request("POST", path, None)
     }
 
+    /// The ids of all containers, in lines.
+    fn containers(&self) -> String {
+        self.cli(&["ps", "--all", "--quiet", "--no-trunc"]).ok().out()
+    }
+
+    /// Those that are the test's.
+    fn own_containers(&self) -> Vec<String> {
+        let before = self.another.as_ref().map_or("", |another| &another.containers);
+        self.containers().lines().filter(|id| !before.contains(*id)).map(str::to_owned).collect()
+    }
+
     /// `rm -f` of whatever there is.
     #[track_caller]
     pub fn remove_all(&self) {
-        let ids = self.cli(&["ps", "--all", "--quiet", "--no-trunc"]).ok().out();
-        let ids: Vec<&str> = ids.lines().collect();
+        let ids = self.own_containers();
         if ids.is_empty() {
             return;
         }
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let removed = self.cli(&[&["rm", "--force"], &ids[..]].concat());
         // One that is removed at its end may have come to it meanwhile.
         let complaints = removed.err();
         let forgivable = |line: &str| line.contains("No such container") || line.contains("is already in progress");
         assert!(complaints.lines().all(forgivable), "{removed:?}");
         eventually("all containers are gone", PATIENCE, || {
-            let left = self.cli(&["ps", "--all", "--quiet"]).ok().out();
-            if left.is_empty() { Ok(()) } else { Err(left) }
+            let left = self.own_containers();
+            if left.is_empty() { Ok(()) } else { Err(left.join(" ")) }
         });
     }
 }

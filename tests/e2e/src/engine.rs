@@ -192,6 +192,20 @@ impl Engine {
         }
     }
 
+    /// The daemon that a command has started on demand: by its pid file.
+    pub fn on_demand_daemon(&self) -> u32 {
+        let file = self.run_dir().join("casemate.pid");
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        text.trim().parse().expect("a number")
+    }
+
+    /// Ends it.
+    pub fn stop_on_demand_daemon(&self) {
+        let number = self.on_demand_daemon();
+        kill_process(pid(number), Signal::TERM).expect("a daemon that runs");
+        assert!(ended_within(number, PATIENCE), "the daemon {number} does not end");
+    }
+
     /// kill -9.
     pub fn kill_daemon(&self) {
         let daemon = self.take_daemon().expect("a daemon that runs");

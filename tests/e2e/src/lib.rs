@@ -8,6 +8,7 @@
 #![allow(clippy::print_stderr, reason = "a test says why it was skipped, and what a failed engine wrote down")]
 
 pub mod archive;
+pub mod conformance;
 pub mod deadline;
 pub mod description;
 pub mod docker;

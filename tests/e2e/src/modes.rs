@@ -65,6 +65,20 @@ macro_rules! both_modes {
     };
 }
 
+/// The same, and `conformance::name` on the Docker daemon that
+/// `CONFORMANCE_HOST` names, with the feature `conformance`: what is expected of
+/// this daemon is what that one does.
+#[macro_export]
+macro_rules! conforming {
+    ($($(#[$meta:meta])* fn $name:ident($docker:ident: &Docker) $body:block)*) => {
+        $crate::both_modes! { $($(#[$meta])* fn $name($docker: &Docker) $body)* }
+        #[cfg(feature = "conformance")]
+        mod conformance {
+            $(#[test] fn $name() { $crate::conformance::on_another_daemon(module_path!(), stringify!($name), super::$name) })*
+        }
+    };
+}
+
 /// The same for behaviour that only a utility VM has.
 #[macro_export]
 macro_rules! hyperv_only {

@@ -54,8 +54,11 @@ fn signal(call: &Call) -> Result<Option<Signal>, ApiError> {
 pub(crate) async fn rename(call: &Call, id: &str) -> Reply {
     let entry = call.container(id)?;
     let name = call.query.get("name").ok_or_else(|| ApiError::bad_request("Neither old nor new names may be empty"))?;
-    let name: ContainerName =
-        name.parse().map_err(|error: casemate_model::InvalidName| ApiError::bad_request(error.to_string()))?;
+    let name: ContainerName = name.parse().map_err(|_| {
+        // Docker has it with its slash here, and without when it creates one.
+        let invalid = casemate_model::InvalidName(format!("/{}", name.trim_start_matches('/')));
+        ApiError::bad_request(format!("Error when allocating new name: {invalid}"))
+    })?;
     call.daemon.rename(&entry, name).await?;
     reply::no_content()
 }

@@ -32,8 +32,7 @@ pub(crate) async fn run(client: &Client, args: AttachArgs) -> Result<ExitCode, C
     let ended = spawn_local(run::exit(wait));
     let of = path(&["containers", id]);
     let beside = if tty { session::follow_size(client, &of) } else { session::pass_signals_on(client, id) };
-    let session = Session { streams, terminal: tty, stdin, keys: args.detach_keys.unwrap_or_default() };
-    let parted = session.run().await?;
+    let parted = Session::new(streams, tty, stdin, args.detach_keys).run().await?;
     drop(beside);
     match parted {
         Parted::ByKeys => Ok(ExitCode::SUCCESS),

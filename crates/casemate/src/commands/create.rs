@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 
 use casemate_client::{Client, ClientError, path};
 use casemate_model::TerminalSize;
-use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::pull::{Pull, pull};
@@ -47,7 +46,7 @@ pub(crate) async fn create(client: &Client, args: &CreateArgs, attached: Attache
 
 /// The only 404 that `create` knows is of an image.
 fn is_missing_image(refusal: &casemate_client::Refusal) -> bool {
-    refusal.status == StatusCode::NOT_FOUND && refusal.message.contains("No such image")
+    refusal.is_not_found() && refusal.message.contains("No such image")
 }
 
 async fn ask(client: &Client, args: &CreateArgs, body: &Value) -> Result<String, ClientError> {

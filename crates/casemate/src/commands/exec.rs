@@ -44,8 +44,7 @@ pub(crate) async fn run(client: &Client, args: ExecArgs) -> Result<ExitCode, Cli
     let streams = start.hijack().await?;
     let of = path(&["exec", id]);
     let beside = if args.tty { session::follow_size(client, &of) } else { Beside::new() };
-    let keys = args.detach_keys.unwrap_or_default();
-    let parted = Session { streams, terminal: args.tty, stdin: args.interactive, keys }.run().await?;
+    let parted = Session::new(streams, args.tty, args.interactive, args.detach_keys).run().await?;
     drop(beside);
     match parted {
         Parted::ByKeys => Ok(ExitCode::SUCCESS),

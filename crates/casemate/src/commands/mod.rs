@@ -21,7 +21,7 @@ mod top;
 use std::path::Path;
 use std::process::ExitCode;
 
-use hyper::StatusCode;
+use casemate_client::Refusal;
 
 use crate::cli::{Cli, Command};
 use crate::connect::connect;
@@ -111,7 +111,8 @@ async fn each(
         match action(name).await {
             Ok(text) => print(&text)?,
             Err(error) => {
-                let is_missing = matches!(&error, CliError::Client(error) if error.refusal().is_some_and(|refusal| refusal.status == StatusCode::NOT_FOUND));
+                let refusal = if let CliError::Client(error) = &error { error.refusal() } else { None };
+                let is_missing = refusal.is_some_and(Refusal::is_not_found);
                 failed |= !(is_missing && forgiving == Forgiving::WhatIsNotThere);
                 print_error(&error);
             }

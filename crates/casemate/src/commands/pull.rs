@@ -6,7 +6,6 @@ use std::io::{self, IsTerminal};
 use casemate_client::{Client, path};
 use casemate_image::Reference;
 use futures::StreamExt;
-use hyper::header::HeaderName;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
@@ -37,7 +36,7 @@ pub(crate) async fn pull(client: &Client, wanted: &Pull<'_>) -> Result<(), CliEr
         call = call.query("platform", platform);
     }
     if let Some(auth) = credentials::of(&registry_of(&name)).await? {
-        call = call.header(HeaderName::from_static("x-registry-auth"), auth);
+        call = call.header("x-registry-auth", auth);
     }
     let mut messages = call.send().await?.messages();
     let mut progress = Progress::new(wanted.out);

@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::create::{Attached, check_terminal, create};
 use crate::cli::RunArgs;
 use crate::report::{self, CliError};
-use crate::session::{self, Parted, Session};
+use crate::session::{self, Beside, Parted, Session};
 
 pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<ExitCode, CliError> {
     let RunArgs { detach, detach_keys, create: args } = args;
@@ -26,6 +26,8 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<ExitCode, CliE
     let condition = if args.rm { "removed" } else { "next-exit" };
     let wait = client.post(path(&["containers", &id, "wait"])).query("condition", condition).send().await?;
     let ended = spawn_local(exit(wait));
+    let session = Session::new(streams, args.tty, args.interactive, detach_keys);
+    let signals = if args.tty { Beside::new() } else { session::pass_signals_on(client, &id) };
     if let Err(error) = start(client, &id).await {
         if args.rm {
             // It is gone when this command is.
@@ -33,12 +35,9 @@ pub(crate) async fn run(client: &Client, args: RunArgs) -> Result<ExitCode, CliE
         }
         return Err(error);
     }
-    let of = path(&["containers", &id]);
-    let beside = if args.tty { session::follow_size(client, &of) } else { session::pass_signals_on(client, &id) };
-    let session =
-        Session { streams, terminal: args.tty, stdin: args.interactive, keys: detach_keys.unwrap_or_default() };
+    let size = if args.tty { session::follow_size(client, &path(&["containers", &id])) } else { Beside::new() };
     let parted = session.run().await?;
-    drop(beside);
+    drop((signals, size));
     match parted {
         Parted::ByKeys => Ok(ExitCode::SUCCESS),
         Parted::ByOutput(error) => Err(error.into()),

@@ -1,12 +1,12 @@
 //! `docker attach`: to what runs already, together with others.
 
-use casemate_e2e::both_modes;
+use casemate_e2e::conforming;
 use serde_json::json;
 
 /// Answers every line, and leaves with the code of `quit`.
 const ANSWERS: &str = "echo ready; while read word code; do echo \"got $word\"; [ $word != quit ] || exit $code; done";
 
-both_modes! {
+conforming! {
     fn two_clients_see_the_same(docker: &Docker) {
         docker.run(&["-d", "-i", "--name", "shared", "busybox", "sh", "-c", ANSWERS]).ok();
         let mut first = docker.spawn(&["attach", "shared"]);

@@ -8,7 +8,7 @@ use casemate_e2e::{Docker, Finished, Spawned, both_modes, http};
 use serde_json::{Value, json};
 
 /// Answers that must have been among those that were looked at.
-const OPERATIONS: [&str; 34] = [
+const OPERATIONS: [&str; 46] = [
     "HEAD /_ping",
     "GET /version",
     "GET /info",
@@ -24,6 +24,18 @@ const OPERATIONS: [&str; 34] = [
     "POST /containers/{id}/restart",
     "POST /containers/{id}/kill",
     "POST /containers/{id}/rename",
+    "POST /containers/{id}/pause",
+    "POST /containers/{id}/unpause",
+    "POST /containers/{id}/update",
+    "GET /containers/{id}/stats",
+    "GET /containers/{id}/changes",
+    "GET /containers/{id}/export",
+    "HEAD /containers/{id}/archive",
+    "GET /containers/{id}/archive",
+    "PUT /containers/{id}/archive",
+    "POST /commit",
+    "POST /images/load",
+    "GET /images/{name}/get",
     "POST /containers/{id}/wait",
     "POST /containers/{id}/attach",
     "POST /containers/{id}/exec",
@@ -50,13 +62,15 @@ fn is_known(problem: &str) -> bool {
     [
         // Its own object, in answers that clients read field by field.
         ".Casemate is not described",
+        "answer.casemate is not described",
         // The form of events before 1.22, which Docker's daemon sends as well.
         "answer.status is not described",
         "answer.id is not described",
         "answer.from is not described",
         // Docker's daemon sends these as well, and its description lacks them:
-        // the exit code of an exec that has not ended, the resize of a container
+        // whose statistics they are, the exit code of an exec that has not ended, the resize of a container
         // that does not run, and a connection that becomes a stream.
+        "answer.os_type is not described",
         "answer.ExitCode is null, and should be Some(\"integer\")",
         "/resize?h=20&w=70: 409: status 409 is not described",
         "/start: 101: status 101 is not described",
@@ -106,6 +120,23 @@ fn all_verbs(docker: &Docker, recorder: &Recorder) {
     cli(&["top", "web"]).ok();
     cli(&["logs", "web"]).ok();
     cli(&["start", "web"]).ok();
+    cli(&["pause", "web"]).ok();
+    cli(&["unpause", "web"]).ok();
+    cli(&["update", "-m", "120m", "--memory-swap", "-1", "web"]).ok();
+    cli(&["stats", "--no-stream", "web"]).ok();
+    let file = |name: &str| docker.engine().scratch().join(name).to_str().expect("a path in text").to_owned();
+    let (copied, exported, archive) = (file("copied"), file("exported.tar"), file("image.tar"));
+    cli(&["cp", "web:/etc/hosts", &copied]).ok();
+    cli(&["cp", &copied, "web:/copied"]).ok();
+    // The client leaves when it has the last file, which may be before the end.
+    call("GET", "/v1.50/containers/web/archive?path=/etc/hosts", None).is(200);
+    cli(&["diff", "web"]).ok();
+    cli(&["export", "-o", &exported, "web"]).ok();
+    cli(&["commit", "web", "committed:1"]).ok();
+    call("GET", "/v1.50/images/committed:1/get", None).is(200);
+    cli(&["save", "-o", &archive, "committed:1"]).ok();
+    cli(&["load", "-i", &archive]).ok();
+    cli(&["rmi", "committed:1"]).ok();
     cli(&["rename", "web", "site"]).ok();
     cli(&["restart", "-t", "0", "site"]).ok();
     let exec = call("POST", "/v1.50/containers/site/exec", Some(json!({ "Cmd": ["sleep", "100000"], "Tty": true })))

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use casemate_e2e::both_modes;
+use casemate_e2e::conforming;
 use serde_json::Value;
 
 const ACTIONS: [&str; 2] = ["--format", "{{.Action}}"];
 
-both_modes! {
+conforming! {
     fn tell_a_containers_life(docker: &Docker) {
         docker.create(&["--name", "told", "-l", "tier=wall", "busybox", "sleep", "100000"]);
         docker.cli(&["start", "told"]).ok();

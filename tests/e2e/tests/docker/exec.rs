@@ -1,9 +1,9 @@
 //! `docker exec`: further processes in a running container.
 
-use casemate_e2e::{PATIENCE, both_modes, eventually};
+use casemate_e2e::{PATIENCE, conforming, eventually};
 use serde_json::{Value, json};
 
-both_modes! {
+conforming! {
     fn runs_with_its_own_options(docker: &Docker) {
         docker.start("host", &["-e", "FROM=container"]);
         let script = "echo $FROM $MORE; pwd; id -u";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use casemate_e2e::archive::Compression;
 use casemate_e2e::tree::{LongNames, Node, tar};
-use casemate_e2e::{Docker, both_modes, http};
+use casemate_e2e::{Docker, conforming, http};
 use serde_json::json;
 
 /// A directory with something of everything that a client's host may have.
@@ -30,7 +30,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path that is text")
 }
 
-both_modes! {
+conforming! {
     fn directories_go_there_and_back(docker: &Docker) {
         let luggage = luggage(docker);
         docker.start("box", &[]);

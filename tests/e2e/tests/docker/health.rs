@@ -1,6 +1,6 @@
 //! Health checks, run inside the container.
 
-use casemate_e2e::both_modes;
+use casemate_e2e::conforming;
 use serde_json::json;
 
 const CHECK: [&str; 8] = [
@@ -14,7 +14,7 @@ const CHECK: [&str; 8] = [
     "2",
 ];
 
-both_modes! {
+conforming! {
     fn follow_what_the_check_says(docker: &Docker) {
         docker.start("checked", &CHECK);
         let sick = docker.until("checked", "is unhealthy", |inspected| inspected["State"]["Health"]["Status"] == "unhealthy");

@@ -1,6 +1,6 @@
 //! From `create` to `rm`: what each verb does, prints, and refuses.
 
-use casemate_e2e::{Docker, PATIENCE, both_modes, eventually, host};
+use casemate_e2e::{Docker, PATIENCE, conforming, eventually, host};
 use serde_json::json;
 
 /// Its keepers are the daemon's children: none that has ended stays one.
@@ -13,7 +13,7 @@ fn no_keeper_stays_dead(docker: &Docker) {
     });
 }
 
-both_modes! {
+conforming! {
     fn ended_keepers_are_reaped(docker: &Docker) {
         for _ in 0..3 {
             docker.run(&["--rm", "busybox", "true"]).ok();
@@ -86,10 +86,10 @@ both_modes! {
         assert_eq!(docker.inspect("new")["Name"], json!("/new"));
         docker.cli(&["container", "inspect", "old"]).exits(1).complains("No such container: old");
         docker.cli(&["rename", "new", "other"]).exits(1).complains(&format!(
-            "Conflict. The container name \"/other\" is already in use by container \"{other}\". \
+            "Error when allocating new name: Conflict. The container name \"/other\" is already in use by container \"{other}\". \
              You have to remove (or rename) that container to be able to reuse that name."
         ));
-        docker.cli(&["rename", "new", "not/a/name"]).exits(1).complains("Invalid container name (not/a/name)");
+        docker.cli(&["rename", "new", "not/a/name"]).exits(1).complains("Error when allocating new name: Invalid container name (/not/a/name)");
         docker.cli(&["exec", "new", "true"]).ok();
         docker.create(&["--name", "old", "busybox", "true"]);
     }

@@ -1,6 +1,6 @@
 //! What is shown of containers: `ps`, `inspect`, `top`.
 
-use casemate_e2e::{Docker, both_modes};
+use casemate_e2e::{Docker, conforming};
 use serde_json::{Value, json};
 
 /// The names that `ps` shows, newest first.
@@ -9,7 +9,7 @@ fn names(docker: &Docker, options: &[&str]) -> Vec<String> {
     docker.cli(&args).ok().out().lines().map(str::to_owned).collect()
 }
 
-both_modes! {
+conforming! {
     fn ps_filters_what_it_shows(docker: &Docker) {
         docker.create(&["--name", "made", "-l", "tier=wall", "busybox", "true"]);
         let running = docker.start("runs", &["-l", "tier=gate", "-l", "extra"]);

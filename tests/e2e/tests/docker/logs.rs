@@ -1,9 +1,9 @@
 //! `docker logs`: what a container wrote, while it runs and after.
 
-use casemate_e2e::both_modes;
+use casemate_e2e::conforming;
 use serde_json::json;
 
-both_modes! {
+conforming! {
     fn tell_both_streams_apart(docker: &Docker) {
         docker.run(&["--name", "said", "busybox", "sh", "-c", "echo one; echo two >&2; echo three; printf four"]).ok();
         let logs = docker.cli(&["logs", "said"]).ok();

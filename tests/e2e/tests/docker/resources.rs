@@ -1,7 +1,7 @@
 //! What containers may use and what they do use: limits, `update`, `pause`,
 //! `stats`.
 
-use casemate_e2e::{Docker, both_modes};
+use casemate_e2e::{Docker, conforming};
 use serde_json::{Value, json};
 
 /// One look at a running container's statistics.
@@ -9,7 +9,7 @@ fn stats(docker: &Docker, name: &str) -> Value {
     docker.get(&format!("/containers/{name}/stats?stream=false&one-shot=true")).is(200).json()
 }
 
-both_modes! {
+conforming! {
     /// What no kernel in question can hold it to is left out, and told.
     fn limits_that_cannot_hold_are_told(docker: &Docker) {
         let known = docker.get("/info").is(200).json();

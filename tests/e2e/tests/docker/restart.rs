@@ -1,6 +1,6 @@
 //! Restart policies, with the daemon there and without.
 
-use casemate_e2e::both_modes;
+use casemate_e2e::conforming;
 use casemate_e2e::process::{ended_within, pid};
 use casemate_e2e::{Docker, PATIENCE, host};
 use rustix::process::{Signal, kill_process};
@@ -24,7 +24,7 @@ fn restarted(docker: &Docker, name: &str, times: u64) -> Value {
     docker.until(name, "was restarted", |inspected| count(inspected) >= times && inspected["State"]["Running"] == true)
 }
 
-both_modes! {
+conforming! {
     fn on_failure_as_often_as_it_says(docker: &Docker) {
         docker.run(&["-d", "--name", "fails", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo once; exit 3"]).ok();
         let ended = docker.until("fails", "has given up", |inspected| inspected["State"]["Status"] == "exited" && count(inspected) == 2);

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use casemate_e2e::both_modes;
+use casemate_e2e::conforming;
 use serde_json::json;
 
-both_modes! {
+conforming! {
     fn runs_to_its_end_and_says_how(docker: &Docker) {
         docker.run(&["--rm", "busybox", "echo", "hello"]).ok().prints("hello\n").complains("");
         docker.run(&["--rm", "busybox", "sh", "-c", "exit 3"]).exits(3);

@@ -1,6 +1,6 @@
 //! Statuses and words as clients that match on them see them: bare HTTP.
 
-use casemate_e2e::{Docker, both_modes, http};
+use casemate_e2e::{Docker, conforming, http};
 use serde_json::{Value, json};
 
 fn create_exec(docker: &Docker, container: &str, body: &Value) -> String {
@@ -8,7 +8,7 @@ fn create_exec(docker: &Docker, container: &str, body: &Value) -> String {
     made.json()["Id"].as_str().expect("an id").to_owned()
 }
 
-both_modes! {
+conforming! {
     fn what_is_so_already_is_not_modified(docker: &Docker) {
         docker.start("web", &["--stop-timeout", "0"]);
         docker.post("/containers/web/start").is(304);
@@ -57,7 +57,7 @@ both_modes! {
         raw("application/json", "{").is(400).says("invalid JSON");
         raw("application/json", "[]").is(400).says("invalid JSON");
         raw("application/json", r#"{"Image":3}"#).is(400).says("invalid JSON");
-        raw("application/json", r#"{"Image":"busybox"} {}"#).is(400).says("invalid JSON");
+        raw("application/json", r#"{"Image":"busybox"} {}"#).is(400).says("unexpected content after JSON");
         raw("application/json", "").is(400);
         raw("text/plain", "{}").is(400).says("unsupported Content-Type header (text/plain): must be 'application/json'");
         let create = |body: Value| docker.request("POST", "/containers/create", Some(&body)).is(400);

@@ -2,10 +2,10 @@
 //! streaming, byte for byte, with their ends.
 
 use casemate_e2e::archive::sha256;
-use casemate_e2e::both_modes;
+use casemate_e2e::conforming;
 use rand::{RngCore, SeedableRng};
 
-both_modes! {
+conforming! {
     fn output_and_error_are_separate(docker: &Docker) {
         let finished = docker.run(&["--rm", "busybox", "sh", "-c", "echo out; echo err >&2; echo again"]).ok();
         assert_eq!((finished.out().as_str(), finished.err().as_str()), ("out\nagain\n", "err\n"));

@@ -1,7 +1,7 @@
 //! `-t`: a real terminal, from the user's keys to the container's processes.
 
 use casemate_e2e::terminal::Terminal;
-use casemate_e2e::{Docker, both_modes};
+use casemate_e2e::{Docker, conforming};
 use serde_json::json;
 
 fn run(docker: &Docker, args: &[&str], rows: u16, columns: u16) -> Terminal {
@@ -11,7 +11,7 @@ fn run(docker: &Docker, args: &[&str], rows: u16, columns: u16) -> Terminal {
 /// Says its size now and whenever it changes.
 const SIZES: &str = "trap 'stty size' WINCH; stty size; sleep 100000 & while :; do wait $!; done";
 
-both_modes! {
+conforming! {
     fn has_the_users_size_and_follows_it(docker: &Docker) {
         let terminal = run(docker, &["--rm", "-it", "--name", "sized", "busybox", "sh", "-c", SIZES], 33, 101);
         // The client sets the size after the start.

@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod listings;
 mod logs;
+mod on_demand;
 mod options;
 mod robustness;
 mod signals;

@@ -53,7 +53,11 @@ fn handed_over_sockets_are_served_and_stay() {
         assert!(!engine.run_dir().join("docker.sock").exists());
         let run = ["run", "--detach", "--isolation", "process", "--name", "held", "busybox", "sleep", "1000"];
         Spawned::start(docker(engine, &hosts[0], &run)).wait().ok();
-        let keeper = engine.container("held").host_pid("keeper");
+        let top = ["-H", &hosts[0], "top", "--host", "--format", "json", "held"];
+        let processes = Spawned::start(engine.program(&top)).wait().ok().out();
+        let keeper = processes.lines().find(|line| line.contains(r#""Role":"keeper""#)).expect("a keeper");
+        let keeper: serde_json::Value = serde_json::from_str(keeper).unwrap();
+        let keeper = keeper["PID"].as_u64().unwrap() as u32;
         assert_eq!(listening_descriptors(keeper), 0, "a keeper has the daemon's sockets");
         Spawned::start(docker(engine, &hosts[1], &["rm", "--force", "held"])).wait().ok();
         service.stop();

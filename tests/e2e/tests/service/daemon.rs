@@ -13,7 +13,7 @@ pub(crate) struct Service<'a> {
 
 /// The daemon's command on the engine's directories. Its log is as configured.
 pub(crate) fn command(engine: &Engine, flags: &[&str]) -> Command {
-    let mut command = engine.command(&[&["daemon"], flags].concat());
+    let mut command = engine.program(&[&["daemon"], flags].concat());
     command.env_remove("RUST_LOG");
     command
 }
