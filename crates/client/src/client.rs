@@ -267,7 +267,8 @@ impl Answer {
     async fn all(mut self) -> Result<Bytes, ClientError> {
         let mut bytes = BytesMut::new();
         while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|source| ClientError::Http { host: self.host.clone(), source })?;
+            let lost = |error| ClientError::Lost { host: self.host.clone(), source: io::Error::other(error) };
+            let frame = frame.map_err(lost)?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len() + data.len() > LONGEST_DOCUMENT {
                     let what = format!("a document of more than {LONGEST_DOCUMENT} bytes");

@@ -58,6 +58,8 @@ pub enum TransportError {
     Location,
     #[error("the registry redirects from https to {url:?}, which is not")]
     Downgrade { url: String },
+    #[error("a token server redirects to another host, {url:?}, which is to see no secrets")]
+    Elsewhere { url: String },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -180,7 +182,8 @@ impl RegistryError {
                 TransportError::TooLarge { .. }
                 | TransportError::TooManyRedirects { .. }
                 | TransportError::Location
-                | TransportError::Downgrade { .. } => false,
+                | TransportError::Downgrade { .. }
+                | TransportError::Elsewhere { .. } => false,
             },
             Self::Status { .. } => true,
             Self::Refused { refusal } | Self::NotLetIn { source: refusal, .. } => {
@@ -229,7 +232,8 @@ impl Classify for RegistryError {
                 TransportError::TooLarge { .. }
                 | TransportError::TooManyRedirects { .. }
                 | TransportError::Location
-                | TransportError::Downgrade { .. } => ErrorClass::Protocol,
+                | TransportError::Downgrade { .. }
+                | TransportError::Elsewhere { .. } => ErrorClass::Protocol,
             },
             Self::Refused { refusal } | Self::NotLetIn { source: refusal, .. } => match refusal.code {
                 ErrorCode::Unauthorized => ErrorClass::Unauthorized,

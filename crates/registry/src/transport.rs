@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
@@ -105,10 +105,16 @@ impl Transport {
         let Ask { method, mut url, mut headers, body } = ask;
         let mut asked = Asked::new(&method, &url);
         headers.insert(USER_AGENT, self.user_agent.clone());
+        let origin = url.origin();
         for _ in 0..=MAX_REDIRECTS {
             let head = self.send_once(&asked, &method, &url, &headers, &body).await?;
             let Some(next) = redirect(&asked, &method, &url, &head)? else {
-                let (head, incoming) = head.into_parts();
+                let (mut head, incoming) = head.into_parts();
+                if url.origin() != origin {
+                    // Who was only redirected to does not say whom to show a
+                    // password.
+                    head.headers.remove(WWW_AUTHENTICATE);
+                }
                 return Ok(Answer { head, body: Body { incoming, patience: self.patience, asked } });
             };
             let mut shown = next.clone();
@@ -120,6 +126,10 @@ impl Transport {
             }
             if next.origin() != url.origin() {
                 headers.remove(AUTHORIZATION);
+                if !body.is_empty() {
+                    // What is sent in a body is a secret.
+                    return Err(asked.failed(TransportError::Elsewhere { url: shown.to_string() }));
+                }
             }
             url = next;
         }

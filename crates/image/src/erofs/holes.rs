@@ -14,6 +14,9 @@ const MOST_CHUNKS: u64 = 1 << 16;
 /// 64 KiB: the least size of a chunk.
 const LEAST_BITS: u32 = 16;
 
+/// The format has five bits for the number of blocks, in powers of two.
+const MOST_BITS: u32 = super::BLOCK.ilog2() + 31;
+
 /// Which chunks of a file hold anything but zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Chunks {
@@ -28,6 +31,9 @@ impl Chunks {
         let mut bits = LEAST_BITS;
         while size >> bits > MOST_CHUNKS {
             bits += 1;
+        }
+        if bits > MOST_BITS {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         let length = 1 << bits;
         let count = usize::try_from(size.div_ceil(length)).map_err(io::Error::other)?;

@@ -181,4 +181,13 @@ both_modes! {
             engine.leaks().check();
         }
     }
+
+    /// The container goes on, and the command does not know how it will end.
+    fn a_killed_daemon_takes_its_commands_along(engine: &Engine) {
+        let run = engine.spawn_run(&["--name", "goes-on", "busybox", "sh", "-c", "echo ready; sleep 100000"]);
+        run.stdout.wait_for("ready\n");
+        engine.kill_daemon();
+        run.wait().exits(125).complains("broke off");
+        engine.container("goes-on").exec(&["echo", "alive"]).ok().prints("alive\n");
+    }
 }

@@ -161,6 +161,38 @@ fn token_servers_are_not_believed_either() {
     }
 }
 
+/// Neither who a registry redirects to nor who a token server redirects to gets
+/// what was for these two.
+#[test]
+fn secrets_stay_with_whom_they_are_for() {
+    if not_root() {
+        return;
+    }
+    let mut home = Home::new();
+    home.credentials = password();
+    let thief = home.block_on(Server::start(|_| Some(Reply::json(200, &json!({"token": "stolen"})))));
+    let realm = thief.url("/token");
+    let storage = home.block_on(Server::start(move |_| Some(challenge(&realm))));
+    let to = storage.url("/blob");
+    let server = home.block_on(Server::start(move |asked| match asked.header("authorization") {
+        Some("Basic bWU6c2VjcmV0") if asked.path.contains("/blobs/") => Some(Reply::redirect(to.clone())),
+        Some("Basic bWU6c2VjcmV0") => None,
+        _ => Some(Reply::error(401, "UNAUTHORIZED", "").with("WWW-Authenticate", "Basic realm=\"r\"")),
+    }));
+    server.put("app", "latest", &image());
+    home.refused(&server.name("app"));
+    assert!(!storage.asked().is_empty());
+    assert!(thief.asked().is_empty(), "{:?}", thief.asked());
+
+    let to = thief.url("/token");
+    let tokens = home.block_on(Server::start(move |_| Some(Reply::redirect(to.clone()))));
+    let server = home.block_on(registry(&tokens));
+    home.credentials = Credentials::IdentityToken(Secret::new("identity+1"));
+    let error = home.refused(&server.name("team/app"));
+    assert!(error.contains("redirects to another host"), "{error}");
+    assert!(thief.asked().is_empty(), "{:?}", thief.asked());
+}
+
 #[test]
 fn a_login_gives_an_identity_token() {
     let home = Home::new();
