@@ -172,7 +172,6 @@ impl Classify for CreateError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NoImage { .. } => Some("casemate load -i FILE brings an image in, casemate images lists them".into()),
             Self::Image(error) => error.hint(),
             Self::Builtin(error) => error.hint(),
             Self::Find(error) => error.hint(),

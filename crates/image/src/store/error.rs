@@ -105,7 +105,6 @@ impl Classify for ResolveError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound { .. } => Some("load it from an archive: casemate load -i FILE".to_owned()),
             Self::Ambiguous { .. } => Some("give more digits of the id: casemate images".to_owned()),
             Self::Damaged { id } | Self::Configuration { id, .. } => {
                 Some(format!("remove it and load it again: casemate rmi -f {}", id.short()))
