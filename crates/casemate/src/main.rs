@@ -37,9 +37,12 @@ fn main() -> ExitCode {
     if let Command::Keeper(args) = cli.command {
         return commands::keeper::run(args);
     }
-    if matches!(cli.command, Command::Daemon(_)) {
+    if let Command::Daemon(args) = &cli.command {
         // Its log is as it is configured.
         daemon::claim_sockets();
+        if args.on_demand {
+            daemon::close_inherited();
+        }
     } else {
         let filter = log_filter().unwrap_or_else(|| EnvFilter::new("warn"));
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();

@@ -69,7 +69,7 @@ impl Session {
     /// Copies until the process has closed its outputs, or they cannot be
     /// written.
     pub(crate) async fn run(self) -> Result<Parted, CliError> {
-        let Self { streams: Hijacked { reader, writer, framed }, terminal, stdin, raw, keys } = self;
+        let Self { streams: Hijacked { reader, writer }, terminal, stdin, raw, keys } = self;
         let watched = raw.is_some().then_some(keys);
         let input = async {
             match stdin {
@@ -77,7 +77,7 @@ impl Session {
                 false => std::future::pending().await,
             }
         };
-        let mut outputs = Outputs::new(reader, framed && !terminal);
+        let mut outputs = Outputs::new(reader, terminal);
         tokio::select! {
             parted = copy_outputs(&mut outputs) => parted,
             () = input => Ok(Parted::ByKeys),

@@ -13,7 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{HOST, HeaderName};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -200,11 +200,10 @@ impl<'a> Call<'a> {
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Err(ClientError::Answer { host, what: format!("{} instead of an upgrade", head.status) });
         }
-        let framed = is_framed(&head);
         let upgraded = hyper::upgrade::on(Response::from_parts(head, body)).await;
         let upgraded = upgraded.map_err(|source| ClientError::Http { host, source })?;
         let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
-        Ok(Hijacked { reader: Box::pin(reader), writer: Box::pin(writer), framed })
+        Ok(Hijacked { reader: Box::pin(reader), writer: Box::pin(writer) })
     }
 
     fn request(mut self) -> Result<Request<RequestBody>, ClientError> {
@@ -228,12 +227,6 @@ impl<'a> Call<'a> {
 
 fn full(bytes: Bytes) -> RequestBody {
     BodyExt::boxed_unsync(Full::new(bytes).map_err(|never| match never {}))
-}
-
-/// Pieces of output have headers, unless they come from a terminal.
-fn is_framed(head: &Parts) -> bool {
-    let raw = HeaderValue::from_static("application/vnd.docker.raw-stream");
-    head.headers.get(CONTENT_TYPE) != Some(&raw)
 }
 
 /// An answer whose body is still to come.
@@ -280,17 +273,16 @@ impl Answer {
         Ok(bytes.freeze())
     }
 
-    /// Whether its pieces are told apart, and its bytes as they come.
-    pub fn output(self) -> (bool, impl AsyncRead + Unpin) {
-        let framed = is_framed(&self.head);
-        (framed, StreamReader::new(BodyDataStream::new(self.body).map_err(io::Error::other)))
+    /// Its bytes as they come.
+    pub fn reader(self) -> impl AsyncRead + Unpin {
+        StreamReader::new(BodyDataStream::new(self.body).map_err(io::Error::other))
     }
 
     /// Each JSON value that comes, in a line of its own.
     pub fn messages(self) -> impl Stream<Item = Result<Value, ClientError>> + Unpin {
-        let host = self.host;
+        let host = self.host.clone();
         let lines = tokio_util::codec::FramedRead::new(
-            StreamReader::new(BodyDataStream::new(self.body).map_err(io::Error::other)),
+            self.reader(),
             tokio_util::codec::LinesCodec::new_with_max_length(LONGEST_MESSAGE),
         );
         let message = move |line: Result<String, tokio_util::codec::LinesCodecError>| {
@@ -313,12 +305,11 @@ pub struct Hijacked {
     pub reader: Pin<Box<dyn AsyncRead + Send>>,
     /// Shut down at the end of input.
     pub writer: Pin<Box<dyn AsyncWrite + Send>>,
-    pub framed: bool,
 }
 
 impl std::fmt::Debug for Hijacked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hijacked").field("framed", &self.framed).finish_non_exhaustive()
+        f.debug_struct("Hijacked").finish_non_exhaustive()
     }
 }
 

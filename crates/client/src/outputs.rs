@@ -21,8 +21,10 @@ pub struct Outputs<R> {
 }
 
 impl<R: AsyncRead + Unpin> Outputs<R> {
-    pub fn new(reader: R, framed: bool) -> Self {
-        Self { reader, framed, stream: OutputStream::Stdout, left: 0, chunk: vec![0; CHUNK] }
+    /// What a daemon says of its form depends on its version: whether it comes
+    /// from a terminal is for the caller to know.
+    pub fn new(reader: R, from_terminal: bool) -> Self {
+        Self { reader, framed: !from_terminal, stream: OutputStream::Stdout, left: 0, chunk: vec![0; CHUNK] }
     }
 
     /// Some bytes of one of the outputs; none at the end of both. A daemon
@@ -68,8 +70,8 @@ impl<R: AsyncRead + Unpin> Outputs<R> {
 mod tests {
     use super::*;
 
-    async fn all(bytes: &[u8], framed: bool) -> io::Result<Vec<(OutputStream, Vec<u8>)>> {
-        let mut outputs = Outputs::new(bytes, framed);
+    async fn all(bytes: &[u8], from_terminal: bool) -> io::Result<Vec<(OutputStream, Vec<u8>)>> {
+        let mut outputs = Outputs::new(bytes, from_terminal);
         let mut found = Vec::new();
         while let Some((stream, bytes)) = outputs.next().await? {
             found.push((stream, bytes.to_vec()));
@@ -80,15 +82,15 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn pieces_are_told_apart() {
         let bytes = b"\x01\0\0\0\0\0\0\x02hi\x02\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\x01!";
-        let found = all(bytes, true).await.unwrap();
+        let found = all(bytes, false).await.unwrap();
         assert_eq!(found, [(OutputStream::Stdout, b"hi".to_vec()), (OutputStream::Stderr, b"!".to_vec())]);
-        assert_eq!(all(bytes, false).await.unwrap(), [(OutputStream::Stdout, bytes.to_vec())]);
+        assert_eq!(all(bytes, true).await.unwrap(), [(OutputStream::Stdout, bytes.to_vec())]);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn half_a_piece_is_no_end() {
         for broken in [&b"\x01\0\0\0"[..], b"\x01\0\0\0\0\0\0\x02h", b"\x09\0\0\0\0\0\0\x01h"] {
-            assert!(all(broken, true).await.is_err(), "{broken:?}");
+            assert!(all(broken, false).await.is_err(), "{broken:?}");
         }
     }
 }

@@ -47,6 +47,24 @@ pub(crate) fn claim() {
     }
 }
 
+/// Closes all others that whoever started this program left open: a shell that
+/// waits for the end of what is written to one would wait as long as the daemon
+/// and its keepers live. To be called right after [`claim`].
+pub(crate) fn close_others() {
+    let claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<RawFd> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number >= FIRST) {
+        let is_open = std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok();
+        if is_open && claimed.iter().all(|claimed| claimed.number != number) {
+            // SAFETY: it is open, as was just seen, which the directory that was read
+            // is no more; it was not claimed, and cannot be one that this program
+            // has opened, for it has opened none.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+}
+
 /// All that was claimed; nothing the second time.
 pub(super) fn take() -> Vec<HandedOver> {
     std::mem::take(&mut *CLAIMED.lock().unwrap_or_else(PoisonError::into_inner))

@@ -33,11 +33,12 @@ use casemate_api::{HostFacts, Limits, Server};
 use casemate_engine::Daemon;
 use casemate_engine::daemon::Subject;
 use casemate_model::chain;
+use rustix::fs::Mode;
 use rustix::process::{Resource, getrlimit};
 
 use crate::report::CliError;
 
-pub(crate) use activation::claim as claim_sockets;
+pub(crate) use activation::{claim as claim_sockets, close_others as close_inherited};
 pub(crate) use config::Sources;
 pub(crate) use given::Given;
 
@@ -74,6 +75,8 @@ pub(crate) enum DaemonError {
 }
 
 pub(crate) async fn run(sources: Sources) -> Result<ExitCode, CliError> {
+    // Whatever the shell or the service manager had.
+    rustix::process::umask(Mode::from_bits_truncate(0o022));
     if sources.on_demand() {
         // It goes on when the terminal is closed, and hears none of its keys.
         rustix::process::setsid().map_err(|error| DaemonError::Session(error.into()))?;

@@ -1,6 +1,7 @@
 //! The command line without a daemon, and with one that is elsewhere.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -37,6 +38,24 @@ fn a_daemon_is_started_by_the_first_command() {
         // What only its start could hear.
         let late = finish(engine.program(&["--default-isolation=process", "ps"])).ok();
         late.complains("--default-isolation=process: of no effect");
+        engine.stop_on_demand_daemon();
+    });
+}
+
+/// Who waits for the end of what was written to a descriptor does not wait for
+/// the daemon or its keepers to end.
+#[test]
+fn a_daemon_keeps_nothing_of_the_command_that_started_it() {
+    in_mode(Isolation::Process, |engine: &Engine| {
+        let script = "umask 0; exec 3>&1 9<&0; \"$0\" run -d --name stays busybox sleep 100000 >/dev/null; echo over";
+        let mut shell = Command::new("sh");
+        let program = engine.program(&[]);
+        shell.args(["-c", script]).arg(program.get_program());
+        shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        finish(shell).ok().prints("over\n");
+        let mode = fs::metadata(engine.run_dir().join("casemate.pid")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o022, 0, "{mode:o}");
+        engine.remove_all();
         engine.stop_on_demand_daemon();
     });
 }
