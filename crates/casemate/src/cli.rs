@@ -520,6 +520,9 @@ pub(crate) struct RmArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
+    /// Show what each line carries besides ('--log-opt labels', 'env', 'tag')
+    #[arg(long)]
+    pub(crate) details: bool,
     /// Follow log output
     #[arg(short, long)]
     pub(crate) follow: bool,

@@ -200,6 +200,8 @@ pub enum StartError {
     Seccomp(#[source] casemate_seccomp::CompileError),
     #[error("an option of the container's is not valid any more")]
     Option(#[source] InvalidOption),
+    #[error("cannot hand over what the log's lines carry")]
+    LogAttributes(#[source] RecordError),
     #[error("cannot tell the kernel's version")]
     Kernel(#[source] casemate_seccomp::ParseKernelVersionError),
     #[error("container {id} is already running")]
@@ -224,9 +226,12 @@ impl Classify for StartError {
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::Stop(error) => error.class(),
             Self::Option(_) => ErrorClass::InvalidArgument,
-            Self::Spawn { .. } | Self::Prepare { .. } | Self::Profile(_) | Self::Seccomp(_) | Self::Kernel(_) => {
-                ErrorClass::Internal
-            }
+            Self::Spawn { .. }
+            | Self::Prepare { .. }
+            | Self::Profile(_)
+            | Self::Seccomp(_)
+            | Self::LogAttributes(_)
+            | Self::Kernel(_) => ErrorClass::Internal,
         }
     }
 

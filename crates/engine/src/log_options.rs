@@ -1,13 +1,16 @@
-//! `--log-driver` and `--log-opt`: how much of a container's output is kept.
+//! `--log-driver` and `--log-opt`: how much of a container's output is kept, and
+//! what each line carries.
 //!
 //! Docker's `json-file` and `local` differ in how they write and in what they
-//! keep; here both are files of JSON. Options that change what a reader sees of
-//! each line (`tag`, `labels`, `env`) are refused as unknown.
+//! keep; here both are files of JSON.
+
+mod attributes;
 
 use casemate_model::Bytes;
 use casemate_record::LogRecord;
 use casemate_record::log::Retention;
 
+pub(crate) use self::attributes::attributes;
 use crate::options::InvalidOption;
 
 /// What a container gets that asked for this, where there is a default (moby
@@ -27,7 +30,8 @@ pub(crate) fn with_defaults(asked: &LogRecord, default: &LogRecord) -> LogRecord
 
 /// Whether there is such a driver with such options.
 pub fn check_log_options(log: &LogRecord) -> Result<(), InvalidOption> {
-    retention(log).map(drop)
+    retention(log)?;
+    attributes::check(log)
 }
 
 pub(crate) fn retention(log: &LogRecord) -> Result<Retention, InvalidOption> {
@@ -50,7 +54,8 @@ pub(crate) fn retention(log: &LogRecord) -> Result<Retention, InvalidOption> {
         value.parse::<Bytes>().map_err(|_| invalid(option, value))?;
     }
     const KNOWN: [&str; 5] = ["compress", "max-buffer-size", "max-file", "max-size", "mode"];
-    if let Some(unknown) = log.options.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+    let known = |name: &&String| KNOWN.iter().chain(&attributes::OPTIONS).any(|known| known == name);
+    if let Some(unknown) = log.options.keys().find(|name| !known(name)) {
         return Err(InvalidOption::LogOption { driver, option: unknown.clone() });
     }
     if let Some((option, value)) = option("compress") {

@@ -134,7 +134,7 @@ impl Options {
         for server in &host.dns {
             server.parse::<IpAddr>().map_err(|_| InvalidOption::Dns(server.clone()))?;
         }
-        log_options::retention(&host.log)?;
+        log_options::check_log_options(&host.log)?;
         options.fit(isolation)?;
         Ok(options)
     }

@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::PoisonError;
 
 use casemate_model::{Bytes, ContainerId, Isolation, TerminalSize};
+use casemate_record::file::{self, Durability};
+use casemate_record::log::AttributesRecord;
 use casemate_wire::{CallError, Client, Create, HostPlace, Place, VmPlace};
 
 use crate::container::Container;
@@ -47,6 +49,12 @@ impl Engine {
         let paths = &container.paths;
         let prepare = |source| StartError::Prepare { path: paths.run.clone(), source };
         let create = self.create_request(container, console_size(container))?;
+        let attributes = log_options::attributes(&container.record).map_err(StartError::Option)?;
+        if !attributes.is_empty() {
+            // In a file: anybody may read a command line, and values may be secret.
+            file::write(&paths.log_attributes(), &AttributesRecord::new(attributes), Durability::Ordered)
+                .map_err(StartError::LogAttributes)?;
+        }
         let socket = ShortPath::of(paths).map_err(prepare)?;
         let listener = UnixListener::bind(socket.path()).map_err(prepare)?;
         // Connected before the keeper lives: its first connection is ours.

@@ -1,14 +1,15 @@
 //! The container's life, as its keeper drives it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass, Exited, Failure, OutputStream, ProcessRef};
-use casemate_record::file::{self, Durability};
-use casemate_record::log::{LogFile, Retention};
+use casemate_record::file::{self, Durability, RecordError};
+use casemate_record::log::{AttributesRecord, LogFile, Retention};
 use casemate_record::{ContainerPaths, StateRecord};
 use casemate_wire::{Create, Place, Started};
 use tokio::sync::{Mutex, MutexGuard, OnceCell, watch};
@@ -161,7 +162,12 @@ impl Keeper {
         let unopened = |error| Failure::new(ErrorClass::Internal, format!("cannot open the container's log: {error}"));
         let log = match self.log.files {
             0 => None,
-            _ => Some(LogFile::open(self.paths.log(), self.log).map_err(unopened)?),
+            _ => {
+                let attributes = self
+                    .log_attributes()
+                    .map_err(|error| Failure::new(ErrorClass::Internal, casemate_model::chain(&error)))?;
+                Some(LogFile::open(self.paths.log(), self.log, &attributes).map_err(unopened)?)
+            }
         };
         let terminal = create.container.init.terminal.is_some();
         let stdin_once = create.container.stdin_once;
@@ -177,6 +183,13 @@ impl Keeper {
             given_up: Cell::new(false),
             timeline,
         })
+    }
+
+    fn log_attributes(&self) -> Result<BTreeMap<String, String>, RecordError> {
+        match file::read::<AttributesRecord>(&self.paths.log_attributes()) {
+            Err(error) if error.is_missing() => Ok(BTreeMap::new()),
+            read => read.map(|record| record.attributes),
+        }
     }
 
     async fn back(&self, create: Create, purpose: Purpose, timeline: &Timeline) -> Result<Backend, Failure> {

@@ -86,6 +86,11 @@ impl ContainerPaths {
         self.dir.join(format!("{}-json.log", self.id))
     }
 
+    /// What each line of the log carries; not there if that is nothing.
+    pub fn log_attributes(&self) -> PathBuf {
+        self.dir.join("log-attributes.json")
+    }
+
     /// What the keeper has to say of its own.
     pub fn keeper_log(&self) -> PathBuf {
         self.dir.join("keeper.log")

@@ -9,12 +9,15 @@
 //! short lines become some thirty times as long here, and a container that
 //! floods its output must not cost a system call for each of them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::file::VERSION;
 
 /// How much of a container's output is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,19 @@ impl Default for Retention {
     }
 }
 
+/// What each entry carries: chosen by the engine when the container is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributesRecord {
+    version: u32,
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl AttributesRecord {
+    pub fn new(attributes: BTreeMap<String, String>) -> Self {
+        Self { version: VERSION, attributes }
+    }
+}
+
 /// Text without a line's end is written out at this length, as in Docker.
 const MAX_LINE: usize = 16 << 10;
 
@@ -44,6 +60,9 @@ pub struct Entry {
     pub log: String,
     /// `stdout` or `stderr`.
     pub stream: String,
+    /// What the user wants to have with each line.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attrs: BTreeMap<String, String>,
     pub time: String,
 }
 
@@ -66,6 +85,8 @@ pub struct LineBuffer {
 pub struct LogFile {
     path: PathBuf,
     retention: Retention,
+    /// The member of each entry that has its attributes, if there are any.
+    attrs: String,
     file: File,
     length: u64,
     /// Entries that are not in the file yet; empty between calls.
@@ -73,10 +94,15 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    pub fn open(path: PathBuf, retention: Retention) -> io::Result<Self> {
+    /// Each entry gets these attributes.
+    pub fn open(path: PathBuf, retention: Retention, attributes: &BTreeMap<String, String>) -> io::Result<Self> {
+        let attrs = match attributes.is_empty() {
+            true => String::new(),
+            false => format!("\"attrs\":{},", serde_json::to_string(attributes)?),
+        };
         let file = append(&path)?;
         let length = file.metadata()?.len();
-        Ok(Self { path, retention, file, length, pending: Vec::new() })
+        Ok(Self { path, retention, attrs, file, length, pending: Vec::new() })
     }
 
     /// Adds an [`Entry`] of this text; `rest` is all that comes after it, which
@@ -152,20 +178,20 @@ impl LineBuffer {
 
     /// Logs the lines that end in these bytes; the rest waits for its end.
     pub fn append(&mut self, bytes: &[u8], log: &mut LogFile) -> io::Result<()> {
-        let rest = self.rest();
+        let rest = self.rest(log);
         let added = self.add_lines(bytes, &rest, log);
         added.and(log.write_pending())
     }
 
     /// Logs what is there, with or without a line's end.
     pub fn flush(&mut self, log: &mut LogFile) -> io::Result<()> {
-        let added = if self.line.is_empty() { Ok(()) } else { self.add_line(&self.rest(), log) };
+        let added = if self.line.is_empty() { Ok(()) } else { self.add_line(&self.rest(log), log) };
         added.and(log.write_pending())
     }
 
     /// What follows the text in each entry.
-    fn rest(&self) -> String {
-        format!(",\"stream\":\"{}\",\"time\":\"{}\"}}\n", self.stream, jiff::Timestamp::now())
+    fn rest(&self, log: &LogFile) -> String {
+        format!(",\"stream\":\"{}\",{}\"time\":\"{}\"}}\n", self.stream, log.attrs, jiff::Timestamp::now())
     }
 
     fn add_lines(&mut self, mut bytes: &[u8], rest_of_entry: &str, log: &mut LogFile) -> io::Result<()> {
@@ -234,7 +260,7 @@ mod tests {
             let text = text.repeat(times);
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("log");
-            let mut log = LogFile::open(path.clone(), Retention::default()).unwrap();
+            let mut log = LogFile::open(path.clone(), Retention::default(), &BTreeMap::new()).unwrap();
             let mut buffer = LineBuffer::new("stdout");
             for piece in text.as_bytes().chunks(piece) {
                 buffer.append(piece, &mut log).unwrap();
@@ -252,7 +278,7 @@ mod tests {
             let retention = Retention { file_size: 1 << 20, files: files_kept };
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("log");
-            let mut log = LogFile::open(path.clone(), retention).unwrap();
+            let mut log = LogFile::open(path.clone(), retention, &BTreeMap::new()).unwrap();
             let mut buffer = LineBuffer::new("stderr");
             let line = "y".repeat(MAX_LINE - 1) + "\n";
             let lines = (retention.file_size * u64::from(files_kept + 2)) as usize / line.len();
@@ -274,7 +300,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let retention = Retention { file_size: 4 << 20, files: 5 };
-        let mut log = LogFile::open(path.clone(), retention).unwrap();
+        let mut log = LogFile::open(path.clone(), retention, &BTreeMap::new()).unwrap();
         let (mut out, mut err) = (LineBuffer::new("stdout"), LineBuffer::new("stderr"));
         let mut next = 0;
         while fs::read_dir(dir.path()).unwrap().count() < 4 {
@@ -302,7 +328,7 @@ mod tests {
     fn what_cannot_be_written_does_not_spoil_what_follows() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = LogFile::open(path.clone(), Retention::default()).unwrap();
+        let mut log = LogFile::open(path.clone(), Retention::default(), &BTreeMap::new()).unwrap();
         let mut buffer = LineBuffer::new("stdout");
         buffer.append(b"before\nbegun ", &mut log).unwrap();
         let good = std::mem::replace(&mut log.file, File::open(&path).unwrap());

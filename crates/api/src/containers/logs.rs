@@ -1,5 +1,7 @@
 //! `GET /containers/{id}/logs`.
 
+use std::collections::BTreeMap;
+
 use casemate_engine::daemon::LogRequest;
 use hyper::StatusCode;
 
@@ -12,7 +14,7 @@ use crate::request::Call;
 pub(crate) fn logs(call: &Call, id: &str) -> Reply {
     let entry = call.container(id)?;
     let query = &call.query;
-    let (timestamps, follow) = (query.flag("timestamps"), query.flag("follow"));
+    let (timestamps, details, follow) = (query.flag("timestamps"), query.flag("details"), query.flag("follow"));
     let request = LogRequest {
         stdout: query.flag("stdout"),
         stderr: query.flag("stderr"),
@@ -46,10 +48,14 @@ pub(crate) fn logs(call: &Call, id: &str) -> Reply {
             let Some(item) = item else {
                 return;
             };
-            let text = match timestamps {
-                true => [item.time.as_bytes(), b" ", &item.text].concat(),
-                false => item.text,
-            };
+            let mut text = String::new();
+            if timestamps {
+                text = item.time + " ";
+            }
+            if details {
+                text += &(attributes(&item.attrs) + " ");
+            }
+            let text = [text.as_bytes(), &item.text].concat();
             if sender.send(framed(item.stderr, &text, terminal).into()).await.is_err() {
                 return;
             }
@@ -58,4 +64,11 @@ pub(crate) fn logs(call: &Call, id: &str) -> Reply {
     let mut response = hyper::Response::new(body);
     response.headers_mut().insert("content-type", content_type(call.version, terminal));
     Ok(response)
+}
+
+/// `name=value,name=value`, each escaped as in a query (moby `attrsByteSlice`).
+fn attributes(attrs: &BTreeMap<String, String>) -> String {
+    let escape = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pairs: Vec<String> = attrs.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
+    pairs.join(",")
 }

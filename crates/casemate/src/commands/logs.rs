@@ -12,6 +12,7 @@ pub(crate) async fn run(client: &Client, args: &LogsArgs) -> Result<(), CliError
     let id = container["Id"].as_str().unwrap_or_default();
     let call = client.get(path(&["containers", id, "logs"])).query("stdout", 1).query("stderr", 1);
     let call = call.query("follow", u8::from(args.follow)).query("timestamps", u8::from(args.timestamps));
+    let call = call.query("details", u8::from(args.details));
     let reader = call.query("tail", tail(&args.tail)?).send().await?.reader();
     match copy_outputs(&mut Outputs::new(reader, container["Config"]["Tty"] == true)).await? {
         // Who reads no more has what he wanted.

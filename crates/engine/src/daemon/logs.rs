@@ -3,6 +3,7 @@
 //! A thread reads, and waits when its client does; a log of gigabytes costs
 //! neither the daemon's memory nor anybody else's time.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,6 +38,8 @@ pub struct LogRequest {
 pub struct LogItem {
     pub text: Vec<u8>,
     pub stderr: bool,
+    /// What the user wants to have with each line.
+    pub attrs: BTreeMap<String, String>,
     pub time: String,
 }
 
@@ -181,8 +184,8 @@ impl Reader {
     }
 
     fn send(&self, entry: LogEntry) -> Result<(), Gone> {
-        let LogEntry { log, stream, time } = entry;
-        let item = LogItem { text: log.into_bytes(), stderr: stream == "stderr", time };
+        let LogEntry { log, stream, attrs, time } = entry;
+        let item = LogItem { text: log.into_bytes(), stderr: stream == "stderr", attrs, time };
         self.items.blocking_send(item).map_err(|_| Gone)
     }
 }

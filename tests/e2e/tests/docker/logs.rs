@@ -95,6 +95,27 @@ conforming! {
         docker.run(&refused).exits(125).complains("unknown log opt 'colour' for json-file log driver");
     }
 
+    /// Beside its text, what the options choose of the container.
+    fn carry_what_the_options_say(docker: &Docker) {
+        let options = ["--name", "tagged", "--label", "tier=front end", "--label", "other=1", "-e", "MODE=a=b"];
+        let attributes = ["labels=tier", "env-regex=^MO", "tag={{.Name}}/{{.ImageName}}"];
+        let attributes = attributes.iter().flat_map(|attribute| ["--log-opt", attribute]);
+        let options: Vec<&str> = options.into_iter().chain(attributes).chain(["busybox", "echo", "text"]).collect();
+        docker.run(&options).ok().prints("text\n");
+        docker.cli(&["logs", "tagged"]).ok().prints("text\n");
+        let details = "MODE=a%3Db,tag=tagged%2Fbusybox,tier=front+end text\n";
+        docker.cli(&["logs", "--details", "tagged"]).ok().prints(details);
+        let logs = docker.cli(&["logs", "--details", "--timestamps", "tagged"]).ok().out();
+        assert_eq!(logs.split_once(' ').expect("a time").1, details);
+
+        docker.run(&["--name", "plain", "busybox", "echo", "text"]).ok();
+        docker.cli(&["logs", "--details", "plain"]).ok().prints(" text\n");
+        for (option, value) in [("env-regex", "("), ("tag", "{{.Nothing}}")] {
+            let option = format!("{option}={value}");
+            docker.run(&["--log-opt", &option, "busybox", "true"]).exits(125).complains("invalid value for");
+        }
+    }
+
     /// However often its file changes while it is read.
     fn of_a_small_file_are_followed(docker: &Docker) {
         let script = "echo ready; read line; i=0; while [ $i -lt 300 ]; do echo $i; i=$((i + 1)); usleep 2000; done";
