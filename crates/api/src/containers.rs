@@ -12,6 +12,7 @@ mod list;
 mod logs;
 mod resources;
 mod stats;
+mod top;
 mod wait;
 
 pub(crate) use attach::{attach, attach_websocket};
@@ -19,12 +20,14 @@ pub(crate) use commit::commit;
 pub(crate) use create::{create, request};
 pub(crate) use files::{changes, copy_in, copy_out, export, stat};
 pub use inspect::casemate;
-pub(crate) use inspect::{inspect, top};
+pub(crate) use inspect::inspect;
 pub(crate) use lifecycle::{kill, prune, remove, rename, resize, restart, size, start, stop};
-pub(crate) use list::{list, row};
+use list::disk_usage;
+pub(crate) use list::{list, rows_with_size};
 pub(crate) use logs::logs;
 pub(crate) use resources::{pause, unpause, update};
 pub(crate) use stats::stats;
+pub(crate) use top::top;
 pub(crate) use wait::wait;
 
 /// Go's zero time, which Docker shows for what has not happened.

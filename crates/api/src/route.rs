@@ -80,7 +80,7 @@ async fn route(method: &Method, segments: &[&str], call: Call) -> Reply {
         ("GET", ["system", "df"]) => system::df(&call).await,
         ("POST", ["auth"]) => images::login(call).await,
 
-        ("GET", ["containers", "json"]) => containers::list(&call),
+        ("GET", ["containers", "json"]) => containers::list(&call).await,
         ("POST", ["containers", "create"]) => containers::create(call).await,
         ("POST", ["commit"]) => containers::commit(call).await,
         ("POST", ["containers", "prune"]) => containers::prune(&call).await,

@@ -273,7 +273,7 @@ pub(crate) async fn df(call: &Call) -> Reply {
             row
         })
         .collect();
-    let containers: Vec<Value> = entries.iter().map(crate::containers::row).collect();
+    let containers = crate::containers::rows_with_size(call, entries.iter()).await;
     reply::json(&json!({
         "LayersSize": layers, "Images": images, "Containers": containers, "Volumes": [], "BuildCache": [],
     }))

@@ -552,6 +552,9 @@ pub(crate) struct TopArgs {
     #[command(flatten)]
     pub(crate) format: FormatArgs,
     pub(crate) container: String,
+    /// As for ps: '-ef', 'aux', '-o pid,cmd'
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ps OPTIONS")]
+    pub(crate) ps: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -127,7 +127,7 @@ pub enum CreateError {
     NullByte { text: String },
     #[error("invalid environment variable: {entry}")]
     Environment { entry: String },
-    #[error("the working directory '{path}' is invalid, it needs to be an absolute path: it is not an absolute path")]
+    #[error("the working directory '{path}' is invalid, it needs to be an absolute path")]
     RelativeWorkingDir { path: String },
     #[error("invalid hostname: {name:?}")]
     Hostname { name: String },

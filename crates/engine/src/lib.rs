@@ -18,6 +18,7 @@ mod container;
 mod create;
 pub mod daemon;
 mod directories;
+mod disk_usage;
 mod error;
 mod host;
 mod images;
@@ -46,6 +47,7 @@ use casemate_record::{Layout, LogRecord};
 pub use config::{Command, ContainerConfig, CreateRequest};
 pub use container::{Container, Listing};
 pub use daemon::Daemon;
+pub use disk_usage::DiskUsage;
 pub use error::{
     CommitError, CreateError, Damage, EngineError, ExecError, FindError, OpenError, PauseError, RemoveError,
     RemoveImageError, RenameError, StartError, UpdateError,

@@ -1,4 +1,4 @@
-//! `GET /containers/{id}/json` and `top`.
+//! `GET /containers/{id}/json`.
 
 use std::rc::Rc;
 
@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::NEVER;
 use super::config::{config, networks};
 use super::host_config::host_config;
-use crate::error::ApiError;
 use crate::reply::{self, Reply};
 use crate::request::Call;
 
@@ -23,7 +22,7 @@ pub(crate) async fn inspect(call: &Call, id: &str) -> Reply {
         tokio::task::spawn_blocking(move || casemate(&container)).await.unwrap_or_default()
     };
     let root = call.daemon.engine().layout().root();
-    reply::json(&json!({
+    let mut inspected = json!({
         "Id": entry.id.as_str(),
         "Created": record.created,
         "Path": record.args.first(),
@@ -55,7 +54,13 @@ pub(crate) async fn inspect(call: &Call, id: &str) -> Reply {
             "MacAddress": "", "Networks": networks(),
         },
         "Casemate": casemate,
-    }))
+    });
+    if call.query.flag("size") {
+        let usage = super::disk_usage(call, &entry).await;
+        inspected["SizeRw"] = json!(usage.written);
+        inspected["SizeRootFs"] = json!(usage.root);
+    }
+    reply::json(&inspected)
 }
 
 fn state(entry: &Rc<Entry>) -> Value {
@@ -117,46 +122,4 @@ pub fn casemate(container: &Container) -> Value {
             "Name": span.name, "StartUs": span.start_us, "DurationUs": span.duration_us, "Within": span.within,
         })).collect::<Vec<Value>>(),
     })
-}
-
-fn refuse_unless_up(entry: &Entry) -> Result<(), ApiError> {
-    match entry.status().is_up() {
-        true => Ok(()),
-        false => Err(ApiError::conflict(format!("container {} is not running", entry.id))),
-    }
-}
-
-pub(crate) async fn top(call: &Call, id: &str) -> Reply {
-    let entry = call.container(id)?;
-    refuse_unless_up(&entry)?;
-    let processes = entry.processes().await?;
-    let now = jiff::Timestamp::now().as_second();
-    let rows: Vec<Value> = processes
-        .iter()
-        .map(|p| {
-            let started = i64::try_from(p.started).unwrap_or(0);
-            let seconds = p.cpu_ms / 1000;
-            let share = u64::try_from(now - started).map_or(0, |age| p.cpu_ms / 10 / age.max(1));
-            json!([
-                p.uid.to_string(),
-                p.pid.to_string(),
-                p.parent.to_string(),
-                share.min(99).to_string(),
-                start_time(started, now),
-                "?",
-                format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
-                p.command,
-            ])
-        })
-        .collect();
-    reply::json(&json!({ "Titles": ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], "Processes": rows }))
-}
-
-/// As `ps -ef` has it: the hour of today, the day of this year, or the year.
-fn start_time(started: i64, now: i64) -> String {
-    let Ok(time) = jiff::Timestamp::from_second(started) else {
-        return "?".to_owned();
-    };
-    let format = if now - started < 86_400 { "%H:%M" } else { "%b%d" };
-    time.strftime(format).to_string()
 }

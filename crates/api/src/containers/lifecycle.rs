@@ -6,6 +6,7 @@ use casemate_model::{ContainerName, Signal, TerminalSize};
 use hyper::StatusCode;
 use serde_json::json;
 
+use super::disk_usage;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::reply::{self, Reply};
@@ -93,7 +94,7 @@ pub(crate) async fn remove(call: &Call, id: &str) -> Reply {
 pub(crate) async fn prune(call: &Call) -> Reply {
     let filters = Filters::of(&call.query, &["label", "label!", "until"])?;
     let until = filters.until()?;
-    let mut deleted = Vec::new();
+    let (mut deleted, mut reclaimed) = (Vec::new(), 0);
     for entry in call.daemon.entries() {
         let container = entry.container();
         let rests = matches!(entry.status(), Status::Created | Status::Exited | Status::Dead);
@@ -102,12 +103,16 @@ pub(crate) async fn prune(call: &Call) -> Reply {
         if !rests || !old || !filters.labels(&container.record.labels) {
             continue;
         }
+        let written = disk_usage(call, &entry).await.written;
         match call.daemon.remove(&entry, false).await {
-            Ok(()) => deleted.push(entry.id.to_string()),
+            Ok(()) => {
+                deleted.push(entry.id.to_string());
+                reclaimed += written;
+            }
             Err(error) => {
                 tracing::warn!(container = %entry.id.short(), error = casemate_model::chain(&error), "not pruned")
             }
         }
     }
-    reply::json(&json!({ "ContainersDeleted": deleted, "SpaceReclaimed": 0 }))
+    reply::json(&json!({ "ContainersDeleted": deleted, "SpaceReclaimed": reclaimed }))
 }

@@ -1,7 +1,9 @@
 //! `GET /containers/json`.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use casemate_engine::DiskUsage;
 use casemate_engine::daemon::{Entry, HealthStatus, Status};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -31,7 +33,7 @@ const FILTERS: [&str; 16] = [
     "label!",
 ];
 
-pub(crate) fn list(call: &Call) -> Reply {
+pub(crate) async fn list(call: &Call) -> Reply {
     let filters = Filters::of(&call.query, &FILTERS)?;
     let limit = call.query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
     // Those that do not run are asked for by any of these.
@@ -46,7 +48,11 @@ pub(crate) fn list(call: &Call) -> Reply {
     let chosen = entries
         .iter()
         .filter(|entry| (all || entry.status().is_up() || entry.status() == Status::Restarting) && wanted.fits(entry));
-    let rows: Vec<Value> = chosen.take(limit.unwrap_or(usize::MAX)).map(row).collect();
+    let chosen = chosen.take(limit.unwrap_or(usize::MAX));
+    let rows = match call.query.flag("size") {
+        true => rows_with_size(call, chosen).await,
+        false => chosen.map(row).collect(),
+    };
     reply::json(&Value::Array(rows))
 }
 
@@ -138,7 +144,25 @@ fn matches_name(name: &str, wanted: &str) -> bool {
     }
 }
 
-pub(crate) fn row(entry: &Rc<Entry>) -> Value {
+/// With what each takes on the disk, which takes a while.
+pub(crate) async fn rows_with_size(call: &Call, entries: impl Iterator<Item = &Rc<Entry>>) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for entry in entries {
+        let mut row = row(entry);
+        let usage = disk_usage(call, entry).await;
+        row["SizeRw"] = json!(usage.written);
+        row["SizeRootFs"] = json!(usage.root);
+        rows.push(row);
+    }
+    rows
+}
+
+pub(super) async fn disk_usage(call: &Call, entry: &Entry) -> DiskUsage {
+    let (engine, container) = (Arc::clone(call.daemon.engine()), entry.container().as_ref().clone());
+    tokio::task::spawn_blocking(move || engine.disk_usage(&container)).await.unwrap_or_default()
+}
+
+fn row(entry: &Rc<Entry>) -> Value {
     let container = entry.container();
     let record = &container.record;
     let created: i64 = record.created.parse().map_or(0, |time: Timestamp| time.as_second());

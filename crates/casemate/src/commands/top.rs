@@ -12,7 +12,8 @@ pub(crate) async fn run(client: &Client, args: &TopArgs) -> Result<(), CliError>
 }
 
 async fn inside(client: &Client, args: &TopArgs) -> Result<(), CliError> {
-    let listed: Value = client.get(path(&["containers", &args.container, "top"])).send().await?.json().await?;
+    let call = client.get(path(&["containers", &args.container, "top"])).query("ps_args", args.ps.join(" "));
+    let listed: Value = call.send().await?.json().await?;
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     };

@@ -139,6 +139,7 @@ impl Daemon {
         let seconds = seconds.or(own).unwrap_or(STOP_TIMEOUT);
         let timeout_ms = u64::try_from(seconds).ok().map(|seconds| seconds.saturating_mul(1000));
         let signal = signal.unwrap_or(container.stop_signal);
+        self.note_signal(entry, signal);
         if let Err(error) = client.stop(signal, timeout_ms).await {
             let failure = Failure::from(error);
             // It ended by itself while this was said.
@@ -167,11 +168,15 @@ impl Daemon {
                 failure => EngineError::Refused(failure),
             });
         }
-        self.note(entry, "kill", [("signal", signal.number().to_string())]);
+        self.note_signal(entry, signal);
         if signal == Signal::KILL {
             self.until_down(entry).await;
         }
         Ok(())
+    }
+
+    fn note_signal(&self, entry: &Entry, signal: Signal) {
+        self.note(entry, "kill", [("signal", signal.number().to_string())]);
     }
 
     pub async fn restart(
@@ -240,6 +245,9 @@ impl Daemon {
             return Err(RemoveError::Running { name: entry.name(), state: state.as_str() });
         }
         if force {
+            if state.is_up() {
+                self.note_signal(entry, Signal::KILL);
+            }
             self.note_by_user(entry, true).await;
             self.give_up_restart(entry);
             // A start that is under way is not waited for: without its keeper it

@@ -26,6 +26,18 @@ conforming! {
         assert_eq!(docker.events_so_far(&["--filter", "container=nobody"]), Vec::<String>::new());
     }
 
+    fn say_that_an_end_was_asked_for(docker: &Docker) {
+        docker.start("ended", &["--stop-signal", "KILL"]);
+        docker.cli(&["stop", "ended"]).ok();
+        docker.cli(&["start", "ended"]).ok();
+        docker.cli(&["restart", "ended"]).ok();
+        docker.cli(&["rm", "-f", "ended"]).ok();
+        let actions = docker.events_so_far(&["--filter", "type=container"]);
+        let ends = ["kill", "die", "stop", "start", "kill", "die", "stop", "start", "restart", "kill", "die", "destroy"];
+        assert_eq!(actions[..2], ["create", "start"]);
+        assert_eq!(actions[2..], ends);
+    }
+
     fn come_while_they_happen(docker: &Docker) {
         let all = docker.spawn(&["events", "--format", "json", "--filter", "type=container"]);
         let ends = docker.spawn(&["events", "--format", "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}", "--filter", "event=die"]);

@@ -94,6 +94,26 @@ conforming! {
         docker.cli(&["container", "inspect", "nobody"]).exits(1).complains("No such container: nobody");
     }
 
+    /// By what they have written: at least that, and in a VM not their whole disk.
+    fn sizes_are_those_on_disk(docker: &Docker) {
+        let script = "dd if=/dev/urandom of=/file bs=1M count=5 2>/dev/null; sync";
+        docker.run(&["--name", "wrote", "busybox", "sh", "-c", script]).ok();
+        docker.create(&["--name", "idle", "busybox", "true"]);
+        let size = |name: &str, field: &str| -> u64 {
+            let format = format!("{{{{.{field}}}}}");
+            docker.cli(&["inspect", "--size", "-f", &format, name]).ok().word().parse().expect("bytes")
+        };
+        let written = size("wrote", "SizeRw");
+        assert!((5 << 20..30 << 20).contains(&written), "{written}");
+        assert_eq!(size("idle", "SizeRw"), 0);
+        assert!(size("idle", "SizeRootFs") > 1 << 20);
+        assert_eq!(size("wrote", "SizeRootFs"), written + size("idle", "SizeRootFs"));
+        let listed = docker.cli(&["ps", "-a", "--size", "--format", "{{.Names}} {{.Size}}"]).ok().out();
+        assert!(listed.contains("idle 0B (virtual ") && listed.contains("MB (virtual "), "{listed}");
+        let pruned = docker.cli(&["container", "prune", "-f"]).ok().out();
+        assert!(pruned.contains("Total reclaimed space: ") && !pruned.contains("space: 0B"), "{pruned}");
+    }
+
     fn top_shows_its_processes(docker: &Docker) {
         docker.start("busy", &[]);
         let exec = docker.spawn(&["exec", "busy", "sh", "-c", "echo ready; sleep 4321; true"]);
@@ -101,6 +121,12 @@ conforming! {
         let top = docker.cli(&["top", "busy"]).ok().out();
         assert!(top.starts_with("UID ") && top.contains("CMD"), "{top}");
         assert!(top.contains("sleep 100000") && top.contains("sleep 4321"), "{top}");
+        let chosen = docker.cli(&["top", "busy", "-o", "pid,args"]).ok().out();
+        let header: Vec<&str> = chosen.lines().next().unwrap_or_default().split_whitespace().collect();
+        assert_eq!(header, ["PID", "COMMAND"], "{chosen}");
+        docker.cli(&["top", "busy", "-o", "args"]).exits(1).complains("Couldn't find PID field in ps output");
+        let by_user = docker.cli(&["top", "busy", "aux"]).ok().out();
+        assert!(by_user.starts_with("USER ") && by_user.contains("sleep 4321"), "{by_user}");
         let id = docker.create(&["--name", "rests", "busybox", "true"]);
         docker.cli(&["top", "rests"]).exits(1).complains(&format!("container {id} is not running"));
     }
