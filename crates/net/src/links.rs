@@ -1,0 +1,235 @@
+//! Links on the host: a bridge for each network, and on it one end of a pair for
+//! each process container, whose other end begins its life in the container's
+//! network namespace.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use futures::TryStreamExt;
+use ipnet::IpNet;
+use rtnetlink::packet_route::link::{InfoBridgePort, InfoData, InfoVeth, LinkMessage};
+use rtnetlink::{Error, Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth};
+use tokio::task::JoinHandle;
+
+use crate::MacAddress;
+
+/// The links of one network namespace: that of the thread which opened this.
+#[derive(Debug)]
+pub struct Links {
+    handle: Handle,
+    /// Passes messages on; ends with this.
+    connection: JoinHandle<()>,
+}
+
+/// A pair of links, one on a bridge and one in a container.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    /// At most 15 bytes, as each name of a link.
+    pub name: &'a str,
+    /// Index of the bridge.
+    pub bridge: u32,
+    pub inside: &'a str,
+    /// The container's network namespace.
+    pub namespace: BorrowedFd<'a>,
+    pub mac: MacAddress,
+    pub mtu: Option<u32>,
+    /// The bridge passes nothing between isolated ports.
+    pub isolated: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("link {name} cannot be {done}")]
+pub struct LinkError {
+    pub name: String,
+    done: &'static str,
+    source: Error,
+}
+
+impl Links {
+    /// Needs a tokio runtime.
+    pub fn open() -> io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        Ok(Self { handle, connection: tokio::spawn(connection) })
+    }
+
+    /// A bridge that is up and has these addresses; one that is there already is
+    /// made so. Returns its index.
+    pub async fn bridge(&self, name: &str, addresses: &[IpNet], mtu: Option<u32>) -> Result<u32, LinkError> {
+        let failed = |source| error(name, "made", source);
+        let mut bridge = LinkBridge::new(name).up();
+        if let Some(mtu) = mtu {
+            bridge = bridge.mtu(mtu);
+        }
+        match self.handle.link().add(bridge.build()).execute().await {
+            Err(source) if code(&source) == Some(libc::EEXIST) => {}
+            made => made.map_err(failed)?,
+        }
+        let index = self.index(name).await.map_err(failed)?;
+        let up = LinkUnspec::new_with_index(index).up().build();
+        self.handle.link().set(up).execute().await.map_err(failed)?;
+        for address in addresses {
+            let (ip, prefix): (IpAddr, u8) = (address.addr(), address.prefix_len());
+            match self.handle.address().add(index, ip, prefix).execute().await {
+                Err(source) if code(&source) == Some(libc::EEXIST) => {}
+                added => added.map_err(|source| error(name, "given its addresses", source))?,
+            }
+        }
+        Ok(index)
+    }
+
+    /// Makes a pair, or nothing.
+    pub async fn pair(&self, pair: &Pair<'_>) -> Result<(), LinkError> {
+        let failed = |source| error(pair.name, "made", source);
+        let mut inside = LinkUnspec::new_with_name(pair.inside)
+            .address(pair.mac.octets().to_vec())
+            .setns_by_fd(pair.namespace.as_raw_fd());
+        let mut outside = LinkVeth::new(pair.name, pair.inside).controller(pair.bridge);
+        if let Some(mtu) = pair.mtu {
+            (inside, outside) = (inside.mtu(mtu), outside.mtu(mtu));
+        }
+        let outside = outside.set_info_data(InfoData::Veth(InfoVeth::Peer(inside.build())));
+        self.handle.link().add(outside.build()).execute().await.map_err(failed)?;
+        let settled = async {
+            let index = self.index(pair.name).await?;
+            // Before it is up: nothing passes that the policy does not let.
+            let port = LinkBridgePort::new(index).append_info_data(InfoBridgePort::Isolated(pair.isolated));
+            self.handle.link().set_port(port.build()).execute().await?;
+            self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
+        };
+        if let Err(source) = settled.await {
+            self.remove(pair.name).await.ok();
+            return Err(failed(source));
+        }
+        Ok(())
+    }
+
+    /// Removes a link, of a pair both. It is no error if it is gone.
+    pub async fn remove(&self, name: &str) -> Result<(), LinkError> {
+        let removed = async {
+            let index = self.index(name).await?;
+            self.handle.link().del(index).execute().await
+        };
+        match removed.await {
+            Err(source) if code(&source) == Some(libc::ENODEV) => Ok(()),
+            removed => removed.map_err(|source| error(name, "removed", source)),
+        }
+    }
+
+    async fn index(&self, name: &str) -> Result<u32, Error> {
+        let found: Option<LinkMessage> = self.handle.link().get().match_name(name.to_owned()).execute().try_next().await?;
+        Ok(found.map_or(0, |link| link.header.index))
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+fn error(name: &str, done: &'static str, source: Error) -> LinkError {
+    LinkError { name: name.to_owned(), done, source }
+}
+
+/// The kernel's, positive.
+fn code(error: &Error) -> Option<i32> {
+    match error {
+        Error::NetlinkError(message) => message.code.map(|code| -code.get()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+    /// In a network namespace of its own, which goes with its thread.
+    fn in_namespace<F: Future<Output = ()>>(body: impl FnOnce() -> F + Send + 'static) {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let thread = std::thread::spawn(|| {
+            fresh_namespace();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(body());
+        });
+        thread.join().unwrap();
+    }
+
+    #[expect(unsafe_code, reason = "unsharing descriptors would be unsafe")]
+    fn fresh_namespace() {
+        // SAFETY: no descriptors are unshared.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
+    }
+
+    /// Held by its descriptor alone.
+    fn another_namespace() -> File {
+        let open = || {
+            fresh_namespace();
+            File::open("/proc/thread-self/ns/net").unwrap()
+        };
+        std::thread::spawn(open).join().unwrap()
+    }
+
+    /// Links of this thread's namespace.
+    fn names() -> Vec<String> {
+        let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let mut names: Vec<String> =
+            table.lines().skip(2).map(|line| line.split(':').next().unwrap().trim().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_bridge_is_made_once_and_removed() {
+        in_namespace(|| async {
+            let links = Links::open().unwrap();
+            let addresses = ["10.1.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()];
+            let index = links.bridge("br-test", &addresses, Some(1400)).await.unwrap();
+            assert_eq!(links.bridge("br-test", &addresses, None).await.unwrap(), index);
+            assert_eq!(names(), ["br-test", "lo"]);
+            let routes = fs::read_to_string("/proc/thread-self/net/fib_trie").unwrap();
+            assert!(routes.contains("10.1.0.1"), "{routes}");
+            links.remove("br-test").await.unwrap();
+            links.remove("br-test").await.unwrap();
+            assert_eq!(names(), ["lo"]);
+        });
+    }
+
+    #[test]
+    fn a_pair_begins_in_the_containers_namespace() {
+        in_namespace(|| async {
+            let links = Links::open().unwrap();
+            let bridge = links.bridge("br-test", &[], None).await.unwrap();
+            let container = another_namespace();
+            let mac = MacAddress::of([10, 1, 0, 2].into());
+            let namespace = container.as_fd();
+            let pair = Pair { name: "veth-test", bridge, inside: "eth0", namespace, mac, mtu: Some(1400), isolated: true };
+            links.pair(&pair).await.unwrap();
+            assert_eq!(names(), ["br-test", "lo", "veth-test"]);
+            let error = links.pair(&pair).await.unwrap_err();
+            assert_eq!(error.to_string(), "link veth-test cannot be made");
+            assert_eq!(names(), ["br-test", "lo", "veth-test"]);
+            links.remove("veth-test").await.unwrap();
+            assert_eq!(names(), ["br-test", "lo"]);
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_a_pair_leaves_nothing() {
+        in_namespace(|| async {
+            let links = Links::open().unwrap();
+            let container = another_namespace();
+            let mac = MacAddress::of([10, 1, 0, 2].into());
+            let namespace = container.as_fd();
+            let pair = Pair { name: "veth-test", bridge: 4711, inside: "eth0", namespace, mac, mtu: None, isolated: false };
+            links.pair(&pair).await.unwrap_err();
+            assert_eq!(names(), ["lo"]);
+        });
+    }
+}
