@@ -17,7 +17,7 @@ use crate::MacAddress;
 /// The links of one network namespace: that of the thread which opened this.
 #[derive(Debug)]
 pub struct Links {
-    handle: Handle,
+    pub(crate) handle: Handle,
     /// Passes messages on; ends with this.
     connection: JoinHandle<()>,
 }
@@ -46,6 +46,12 @@ pub struct LinkError {
     source: Error,
 }
 
+impl LinkError {
+    pub(crate) fn of(name: &str, done: &'static str) -> impl Fn(Error) -> Self {
+        move |source| Self { name: name.to_owned(), done, source }
+    }
+}
+
 impl Links {
     /// Needs a tokio runtime.
     pub fn open() -> io::Result<Self> {
@@ -56,31 +62,37 @@ impl Links {
     /// A bridge that is up and has these addresses; one that is there already is
     /// made so. Returns its index.
     pub async fn bridge(&self, name: &str, addresses: &[IpNet], mtu: Option<u32>) -> Result<u32, LinkError> {
-        let failed = |source| error(name, "made", source);
+        let failed = LinkError::of(name, "made");
         let mut bridge = LinkBridge::new(name).up();
         if let Some(mtu) = mtu {
             bridge = bridge.mtu(mtu);
         }
         match self.handle.link().add(bridge.build()).execute().await {
             Err(source) if code(&source) == Some(libc::EEXIST) => {}
-            made => made.map_err(failed)?,
+            made => made.map_err(&failed)?,
         }
-        let index = self.index(name).await.map_err(failed)?;
+        let index = self.index(name).await.map_err(&failed)?;
         let up = LinkUnspec::new_with_index(index).up().build();
-        self.handle.link().set(up).execute().await.map_err(failed)?;
+        self.handle.link().set(up).execute().await.map_err(&failed)?;
+        self.give(name, index, addresses).await?;
+        Ok(index)
+    }
+
+    /// Those that it has already stay.
+    pub(crate) async fn give(&self, name: &str, index: u32, addresses: &[IpNet]) -> Result<(), LinkError> {
         for address in addresses {
             let (ip, prefix): (IpAddr, u8) = (address.addr(), address.prefix_len());
             match self.handle.address().add(index, ip, prefix).execute().await {
                 Err(source) if code(&source) == Some(libc::EEXIST) => {}
-                added => added.map_err(|source| error(name, "given its addresses", source))?,
+                added => added.map_err(LinkError::of(name, "given its addresses"))?,
             }
         }
-        Ok(index)
+        Ok(())
     }
 
     /// Makes a pair, or nothing.
     pub async fn pair(&self, pair: &Pair<'_>) -> Result<(), LinkError> {
-        let failed = |source| error(pair.name, "made", source);
+        let failed = LinkError::of(pair.name, "made");
         let mut inside = LinkUnspec::new_with_name(pair.inside)
             .address(pair.mac.octets().to_vec())
             .setns_by_fd(pair.namespace.as_raw_fd());
@@ -89,7 +101,7 @@ impl Links {
             (inside, outside) = (inside.mtu(mtu), outside.mtu(mtu));
         }
         let outside = outside.set_info_data(InfoData::Veth(InfoVeth::Peer(inside.build())));
-        self.handle.link().add(outside.build()).execute().await.map_err(failed)?;
+        self.handle.link().add(outside.build()).execute().await.map_err(&failed)?;
         let settled = async {
             let index = self.index(pair.name).await?;
             // Before it is up: nothing passes that the policy does not let.
@@ -112,12 +124,17 @@ impl Links {
         };
         match removed.await {
             Err(source) if code(&source) == Some(libc::ENODEV) => Ok(()),
-            removed => removed.map_err(|source| error(name, "removed", source)),
+            removed => removed.map_err(LinkError::of(name, "removed")),
         }
     }
 
+    pub(crate) async fn index_of(&self, name: &str) -> Result<u32, LinkError> {
+        self.index(name).await.map_err(LinkError::of(name, "found"))
+    }
+
     async fn index(&self, name: &str) -> Result<u32, Error> {
-        let found: Option<LinkMessage> = self.handle.link().get().match_name(name.to_owned()).execute().try_next().await?;
+        let found: Option<LinkMessage> =
+            self.handle.link().get().match_name(name.to_owned()).execute().try_next().await?;
         Ok(found.map_or(0, |link| link.header.index))
     }
 }
@@ -126,10 +143,6 @@ impl Drop for Links {
     fn drop(&mut self) {
         self.connection.abort();
     }
-}
-
-fn error(name: &str, done: &'static str, source: Error) -> LinkError {
-    LinkError { name: name.to_owned(), done, source }
 }
 
 /// The kernel's, positive.
@@ -145,6 +158,8 @@ mod tests {
     use super::*;
     use std::fs::{self, File};
     use std::os::fd::AsFd;
+
+    use crate::{Interface, configure};
 
     use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -174,6 +189,21 @@ mod tests {
             File::open("/proc/thread-self/ns/net").unwrap()
         };
         std::thread::spawn(open).join().unwrap()
+    }
+
+    /// From this thread's namespace into another.
+    fn speak(namespace: File, to: std::net::SocketAddr) {
+        let (bound, ready) = std::sync::mpsc::channel();
+        let listener = std::thread::spawn(move || {
+            use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            let listener = std::net::TcpListener::bind(to).unwrap();
+            bound.send(()).unwrap();
+            std::io::read_to_string(listener.accept().unwrap().0).unwrap()
+        });
+        ready.recv().unwrap();
+        std::io::Write::write_all(&mut std::net::TcpStream::connect(to).unwrap(), b"hello").unwrap();
+        assert_eq!(listener.join().unwrap(), "hello");
     }
 
     /// Links of this thread's namespace.
@@ -209,9 +239,20 @@ mod tests {
             let container = another_namespace();
             let mac = MacAddress::of([10, 1, 0, 2].into());
             let namespace = container.as_fd();
-            let pair = Pair { name: "veth-test", bridge, inside: "eth0", namespace, mac, mtu: Some(1400), isolated: true };
+            let pair =
+                Pair { name: "veth-test", bridge, inside: "eth0", namespace, mac, mtu: Some(1400), isolated: true };
             links.pair(&pair).await.unwrap();
             assert_eq!(names(), ["br-test", "lo", "veth-test"]);
+            let interface = Interface {
+                name: "eth0".into(),
+                addresses: vec!["10.1.0.2/24".parse().unwrap(), "fd00::2/64".parse().unwrap()],
+                gateways: vec!["10.1.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+            };
+            configure(namespace, &interface).unwrap();
+            links.bridge("br-test", &["10.1.0.1/24".parse().unwrap()], None).await.unwrap();
+            speak(container.try_clone().unwrap(), "10.1.0.2:4711".parse().unwrap());
+            let missing = configure(namespace, &Interface { name: "eth7".into(), ..interface }).unwrap_err();
+            assert_eq!(missing.to_string(), "link eth7 cannot be found");
             let error = links.pair(&pair).await.unwrap_err();
             assert_eq!(error.to_string(), "link veth-test cannot be made");
             assert_eq!(names(), ["br-test", "lo", "veth-test"]);
@@ -227,7 +268,8 @@ mod tests {
             let container = another_namespace();
             let mac = MacAddress::of([10, 1, 0, 2].into());
             let namespace = container.as_fd();
-            let pair = Pair { name: "veth-test", bridge: 4711, inside: "eth0", namespace, mac, mtu: None, isolated: false };
+            let pair =
+                Pair { name: "veth-test", bridge: 4711, inside: "eth0", namespace, mac, mtu: None, isolated: false };
             links.pair(&pair).await.unwrap_err();
             assert_eq!(names(), ["lo"]);
         });
