@@ -281,7 +281,7 @@ mod tests {
         let error = |request| config(request).unwrap_err().to_string();
         let base = CreateRequest::default;
         let relative = CreateRequest { working_dir: Some("x".into()), ..base() };
-        assert!(error(relative).contains("is not an absolute path"));
+        assert!(error(relative).ends_with("it needs to be an absolute path"));
         for name in ["", "-a", "a..b", "a b", "ä", &"x".repeat(65)] {
             let named = CreateRequest { hostname: Some(name.into()), ..base() };
             assert!(error(named).starts_with("invalid hostname"), "{name}");
