@@ -2,8 +2,9 @@
 //! every wait has an end.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -245,12 +246,17 @@ impl Spawned {
     /// Waits until the pipe that nobody reads is full.
     #[track_caller]
     pub fn until_stuck(&self) {
-        // Sixteen pages, of which one may be filled in part.
-        const FULL: u64 = 60 << 10;
         let out = self.unread.0.as_ref().expect("an output that is not read");
-        eventually("the pipe is full", PATIENCE, || match rustix::io::ioctl_fionread(out) {
-            Ok(FULL..) => Ok(()),
-            held => Err(format!("it holds {held:?} bytes")),
+        // How many bytes that is depends on how they were written: a page
+        // holds a write whole or not at all. Its writing end knows.
+        let path = format!("/proc/self/fd/{}", out.as_raw_fd());
+        eventually("the pipe is full", PATIENCE, || {
+            let writer = File::options().write(true).open(&path).map_err(|err| err.to_string())?;
+            let mut polled = [PollFd::new(&writer, PollFlags::OUT)];
+            match poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+                Ok(0) => Ok(()),
+                _ => Err(format!("it has room, and holds {:?} bytes", rustix::io::ioctl_fionread(out))),
+            }
         });
     }
 
