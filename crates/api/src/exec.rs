@@ -88,8 +88,7 @@ pub(crate) async fn start(mut call: Call, id: &str) -> Reply {
     let exec = call.daemon.exec(id)?;
     let size = body.console_size.map(|[rows, columns]| TerminalSize { rows, columns });
     if body.detach.unwrap_or(false) {
-        let streams = call.daemon.start_exec(&exec, size).await?;
-        tokio::task::spawn_local(streams.discard());
+        call.daemon.start_detached_exec(&exec, size).await?;
         return reply::empty(StatusCode::OK);
     }
     let terminal = exec.request.tty;

@@ -62,9 +62,14 @@ impl Filters {
 
     /// Every `label` filter (`key` or `key=value`) must fit, and no `label!`.
     pub(crate) fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.labels_by(|name| labels.get(name).map(String::as_str))
+    }
+
+    /// The same of labels that are asked for by name.
+    pub(crate) fn labels_by<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
         let has = |filter: &String| match filter.split_once('=') {
-            Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
-            None => labels.contains_key(filter.as_str()),
+            Some((key, value)) => label(key) == Some(value),
+            None => label(filter).is_some(),
         };
         self.get("label").iter().all(has) && !self.get("label!").iter().any(has)
     }
@@ -87,7 +92,7 @@ impl Filters {
         match self.get("until") {
             [] => Ok(None),
             [text] => {
-                let ago = || Some(jiff::Timestamp::now() - text.parse::<jiff::SignedDuration>().ok()?);
+                let ago = || jiff::Timestamp::now().checked_sub(text.parse::<jiff::SignedDuration>().ok()?).ok();
                 let found = time(text).or_else(ago);
                 found.map(Some).ok_or_else(|| ApiError::bad_request(format!("invalid value for \"until\": {text}")))
             }
@@ -125,5 +130,6 @@ mod tests {
         assert!(of(r#"{"dangling":["true"]}"#).unwrap().truth("dangling").unwrap().unwrap());
         assert!(of(r#"{"dangling":["x"]}"#).unwrap().truth("dangling").is_err());
         assert!(of(r#"{"until":["1h30m"]}"#).unwrap().until().unwrap().unwrap() < jiff::Timestamp::now());
+        assert!(of(r#"{"until":["99999999999h"]}"#).unwrap().until().is_err(), "before the first year");
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::body::Body;
 use crate::error::ApiError;
+use crate::hangup::Gone;
 use crate::request::{Call, Version};
 
 /// What is read at once of an output or of the client's input.
@@ -33,6 +34,7 @@ pub(crate) struct Connection {
     pub(crate) writer: Writer,
     /// Pieces of output have headers, unless there is a terminal.
     pub(crate) framed: bool,
+    pub(crate) gone: Gone,
 }
 
 pub(crate) type Reader = Box<dyn AsyncRead + Unpin>;
@@ -125,16 +127,20 @@ pub(crate) async fn join(
     over: impl Future<Output = ()>,
 ) -> Parted {
     let terminal = streams.stderr.is_none();
-    let Connection { reader, mut writer, framed } = connection;
+    let Connection { reader, mut writer, framed, gone } = connection;
     let (client, process) = (streams.client.clone(), streams.process.clone());
     let input = async {
-        if !wanted.stdin || !started.await {
-            return watch(reader).await;
-        }
-        match client.stdin(&process).await {
-            Ok(stdin) => copy_input(reader, stdin, terminal.then_some(keys), wanted.stdin_once && !terminal).await,
-            // It takes no input (any more).
-            Err(_) => watch(reader).await,
+        let stdin = match wanted.stdin && started.await {
+            // It may take no input (any more).
+            true => client.stdin(&process).await.ok(),
+            false => None,
+        };
+        let left = match stdin {
+            Some(stdin) => copy_input(reader, stdin, terminal.then_some(keys), wanted.stdin_once && !terminal).await,
+            None => ignore_input(reader).await,
+        };
+        if left == Input::Over {
+            gone.await;
         }
     };
     let output = async {
@@ -158,46 +164,54 @@ pub(crate) async fn join(
     parted
 }
 
-/// Returns when the client has gone; that it has nothing more to say does not
-/// mean that it does not listen.
-async fn watch(mut reader: Reader) {
+/// What there is no more input for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// The client has nothing more to say. It may still listen.
+    Over,
+    /// It leaves the process alone.
+    Left,
+}
+
+async fn ignore_input(mut reader: Reader) -> Input {
     let mut ignored = [0; 1024];
     loop {
         match reader.read(&mut ignored).await {
-            Ok(0) => std::future::pending().await,
+            Ok(0) => return Input::Over,
             Ok(_) => {}
-            Err(_) => return,
+            Err(_) => return Input::Left,
         }
     }
 }
 
-/// Returns when the client leaves the process alone.
-async fn copy_input(mut reader: Reader, mut stdin: impl AsyncWrite + Unpin, keys: Option<&DetachKeys>, once: bool) {
+async fn copy_input(
+    mut reader: Reader,
+    mut stdin: impl AsyncWrite + Unpin,
+    keys: Option<&DetachKeys>,
+    once: bool,
+) -> Input {
     let mut chunk = vec![0; CHUNK];
     let mut matcher = keys.map(DetachKeys::matcher);
     loop {
         let length = match reader.read(&mut chunk).await {
             Ok(0) => break,
             Ok(length) => length,
-            Err(_) => return,
+            Err(_) => return Input::Left,
         };
         let written = match &mut matcher {
             Some(matcher) => match matcher.pass(&chunk[..length]) {
                 Some(bytes) => stdin.write_all(&bytes).await,
-                None => return,
+                None => return Input::Left,
             },
             None => stdin.write_all(&chunk[..length]).await,
         };
         if written.is_err() {
             // It reads no more; what it writes is still of interest.
-            return watch(reader).await;
+            return ignore_input(reader).await;
         }
     }
     let _ = stdin.shutdown().await;
-    drop(stdin);
-    if once {
-        std::future::pending().await
-    }
+    if once { Input::Over } else { Input::Left }
 }
 
 async fn copy_outputs(streams: &mut Streams, writer: &mut Writer, wanted: Wanted, headers: bool) -> Parted {

@@ -17,6 +17,7 @@ mod error;
 mod exec;
 mod filters;
 mod fuzz;
+mod hangup;
 mod hijack;
 pub mod human;
 mod images;

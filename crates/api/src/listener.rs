@@ -4,9 +4,12 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
+
+use crate::hangup::Socket;
 
 /// A client that does not end TLS's handshake in this time is no client.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -33,9 +36,9 @@ pub(crate) enum Arrival {
     Tls(TcpStream, TlsAcceptor),
 }
 
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Socket + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Socket + Unpin> Stream for T {}
 
 impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<Arrival> {
@@ -47,18 +50,27 @@ impl Listener {
     }
 }
 
+/// A client whose machine is gone is asked for after this, as by Go's programs.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+fn settle(stream: &TcpStream) -> io::Result<()> {
+    // Keystrokes must not wait for more of them.
+    stream.set_nodelay(true)?;
+    set_socket_keepalive(stream, true)?;
+    Ok(set_tcp_keepidle(stream, KEEPALIVE)?)
+}
+
 impl Arrival {
     /// Once who speaks has been established.
     pub(crate) async fn stream(self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
             Self::Unix(stream) => Box::new(stream),
             Self::Tcp(stream) => {
-                // Keystrokes must not wait for more of them.
-                stream.set_nodelay(true)?;
+                settle(&stream)?;
                 Box::new(stream)
             }
             Self::Tls(stream, acceptor) => {
-                stream.set_nodelay(true)?;
+                settle(&stream)?;
                 let peer = stream.peer_addr()?;
                 let named =
                     |error: io::Error| io::Error::new(error.kind(), format!("TLS handshake with {peer}: {error}"));

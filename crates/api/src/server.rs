@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::hangup;
 use crate::hijack::{Connection, Hijack};
 use crate::listener::{Arrival, Listener, Stream};
 use crate::route::{self, Served};
@@ -127,7 +128,7 @@ impl Server {
         };
         match stream {
             Ok(stream) => {
-                let stream = Counted { stream, _permit: permit };
+                let stream = Counted { stream, permit };
                 if let Err(error) = self.answer(stream, stopping).await {
                     tracing::debug!(%error, "connection");
                 }
@@ -136,10 +137,7 @@ impl Server {
         }
     }
 
-    async fn answer<T>(&self, stream: T, mut stopping: watch::Receiver<bool>) -> io::Result<()>
-    where
-        T: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
+    async fn answer(&self, stream: Counted, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
         let hijack = Rc::new(RefCell::new(None));
         let endless = Rc::new(Cell::new(false));
         let served =
@@ -185,13 +183,15 @@ impl Server {
         // What follows is no request, and nobody waits for its end.
         drop(stopping);
         let Parts { io, read_buf, .. } = connection.into_parts();
-        let (reader, mut writer) = tokio::io::split(io.into_inner().stream);
+        let Counted { stream, permit } = io.into_inner().stream;
+        let gone = hangup::of(stream.socket())?;
+        let (reader, mut writer) = tokio::io::split(Counted { stream, permit });
         writer.write_all(&head).await?;
         writer.flush().await?;
         // What the client has sent already, and then the rest.
         let reader = Box::new(io::Cursor::new(read_buf).chain(reader));
         // Whoever asked for it may have given up.
-        let _ = taker.send(Connection { reader, writer: Box::new(writer), framed: true });
+        let _ = taker.send(Connection { reader, writer: Box::new(writer), framed: true, gone });
         Ok(())
     }
 }
@@ -199,7 +199,7 @@ impl Server {
 /// A connection that counts until it is gone, whoever has it then.
 struct Counted {
     stream: Box<dyn Stream>,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl AsyncRead for Counted {

@@ -214,33 +214,33 @@ fn wanted(filters: &Filters, event: &Event) -> bool {
             event.subject == subject
                 && (event.id == wanted
                     || event.id.starts_with(wanted) && wanted.len() >= 12
-                    || event.attributes.get("name").is_some_and(|name| name == wanted.trim_start_matches('/'))
+                    || event.attribute("name").is_some_and(|name| name == wanted.trim_start_matches('/'))
                     || subject == Subject::Image && image_named(event, wanted))
         })
     };
     filters.any("type", |kind| kind == event.subject.as_str())
         && filters.any("event", |wanted| wanted == action || wanted == short)
-        && filters.labels(&event.attributes)
+        && filters.labels_by(|name| event.attribute(name))
         && names("container", Subject::Container)
         // Of containers too, by their image.
         && filters.any("image", |wanted| match event.subject {
             Subject::Image => event.id == wanted || image_named(event, wanted),
-            _ => event.attributes.get("image").is_some_and(|image| image == wanted),
+            _ => event.attribute("image").is_some_and(|image| image == wanted),
         })
         && names("daemon", Subject::Daemon)
         && !filters.has("network") && !filters.has("volume")
 }
 
 fn image_named(event: &Event, wanted: &str) -> bool {
-    event.attributes.get("name").is_some_and(|name| name == wanted || name.split(':').next() == Some(wanted))
+    event.attribute("name").is_some_and(|name| name == wanted || name.split(':').next() == Some(wanted))
 }
 
 fn line(event: &Event) -> String {
-    let Event { subject, action, id, attributes, time } = event;
+    let Event { subject, action, id, time, .. } = event;
     let mut value = json!({
         "Type": subject.as_str(),
         "Action": action,
-        "Actor": { "ID": id, "Attributes": attributes },
+        "Actor": { "ID": id, "Attributes": event.attributes() },
         "scope": "local",
         "time": time.as_second(),
         "timeNano": i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX),
@@ -249,7 +249,7 @@ fn line(event: &Event) -> String {
         // The form before 1.22, which dockerd still sends beside.
         value["status"] = json!(action);
         value["id"] = json!(id);
-        if let Some(image) = attributes.get("image") {
+        if let Some(image) = event.attribute("image") {
             value["from"] = json!(image);
         }
     }

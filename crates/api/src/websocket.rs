@@ -3,6 +3,7 @@
 
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
@@ -34,7 +35,8 @@ pub(crate) fn head(call: &Call) -> Result<String, ApiError> {
 /// The plain connection, and what carries its bytes until either side ends.
 pub(crate) async fn carry(outer: Connection) -> (Connection, impl Future<Output = ()>) {
     let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-    let stream = tokio::io::join(outer.reader, outer.writer);
+    let Connection { reader, writer, gone, .. } = outer;
+    let stream = tokio::io::join(reader, writer);
     let (mut sink, mut messages) = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await.split();
     let (inner, ours) = tokio::io::duplex(BUFFER);
     let (reader, writer) = tokio::io::split(inner);
@@ -62,13 +64,17 @@ pub(crate) async fn carry(outer: Connection) -> (Connection, impl Future<Output 
         }
         let _ = sink.close().await;
     };
+    let (carrying, carried_on) = oneshot::channel::<()>();
     let carried = async move {
         tokio::select! {
             () = outgoing => {}
             // A WebSocket is closed both ways at once.
             () = incoming => {}
+            () = gone => {}
         }
+        drop(carrying);
     };
-    let plain = Connection { reader: Box::new(reader), writer: Box::new(writer), framed: false };
+    let gone = Box::pin(async move { drop(carried_on.await) });
+    let plain = Connection { reader: Box::new(reader), writer: Box::new(writer), framed: false, gone };
     (plain, carried)
 }

@@ -2,6 +2,7 @@
 //! configuration.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use casemate_image::{Healthcheck, ImageConfig};
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal, UserSpec};
@@ -37,7 +38,7 @@ pub struct CreateRequest {
     pub memory: Option<Bytes>,
     pub cpus: Option<NanoCpus>,
     pub stop_signal: Option<Signal>,
-    pub stop_timeout_s: Option<u64>,
+    pub stop_timeout_s: Option<i64>,
     pub labels: BTreeMap<String, String>,
     pub restart: RestartPolicy,
     pub health: Option<Healthcheck>,
@@ -68,6 +69,14 @@ pub struct ContainerConfig {
     pub health: Option<Healthcheck>,
 }
 
+/// A container's labels are in each of its events, and in memory: many times
+/// what people and programs write there.
+const MOST_LABELS: usize = 1024;
+const MOST_LABEL_BYTES: usize = 256 << 10;
+
+/// Of a health check's durations.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 impl ContainerConfig {
     /// Without a hostname of its own it has its id's beginning.
     pub fn new(request: &CreateRequest, image: &ImageConfig, short_id: &str) -> Result<Self, CreateError> {
@@ -83,6 +92,7 @@ impl ContainerConfig {
             return Err(CreateError::RelativeWorkingDir { path: cwd.to_owned() });
         }
         let health = health(request, image);
+        check_health(health.as_ref())?;
         let probe = health.iter().flat_map(|health| &health.test).map(String::as_str);
         if let Some(text) = probe.chain([cwd]).find(|text| text.contains('\0')) {
             return Err(CreateError::NullByte { text: text.to_owned() });
@@ -101,14 +111,35 @@ impl ContainerConfig {
             memory,
             cpus,
             stop_signal,
-            labels: image
-                .labels
-                .iter()
-                .chain(&request.labels)
-                .map(|(name, text)| (name.clone(), text.clone()))
-                .collect(),
+            labels: labels(request, image)?,
             health,
         })
+    }
+}
+
+/// The image's, and those of the request in their stead.
+fn labels(request: &CreateRequest, image: &ImageConfig) -> Result<BTreeMap<String, String>, CreateError> {
+    let both = image.labels.iter().chain(&request.labels);
+    let labels: BTreeMap<_, _> = both.map(|(name, text)| (name.clone(), text.clone())).collect();
+    let bytes: usize = labels.iter().map(|(name, text)| name.len() + text.len()).sum();
+    match labels.len() > MOST_LABELS || bytes > MOST_LABEL_BYTES {
+        true => Err(CreateError::Labels { count: labels.len(), bytes }),
+        false => Ok(labels),
+    }
+}
+
+/// An image is not held to what requests are (moby `validateHealthCheck`).
+fn check_health(health: Option<&Healthcheck>) -> Result<(), CreateError> {
+    let Some(Healthcheck { interval, timeout, start_period, start_interval, .. }) = health else { return Ok(()) };
+    let named = [
+        ("Interval", interval),
+        ("Timeout", timeout),
+        ("StartPeriod", start_period),
+        ("StartInterval", start_interval),
+    ];
+    match named.iter().find(|(_, duration)| duration.is_some_and(|duration| duration < SHORTEST)) {
+        Some((name, _)) => Err(CreateError::Health { name }),
+        None => Ok(()),
     }
 }
 
@@ -238,6 +269,21 @@ mod tests {
         assert_eq!((health.test.len(), health.interval, health.timeout), (2, Some(second * 2), Some(second)));
         let none = Healthcheck { test: vec!["NONE".into()], ..Default::default() };
         assert_eq!(of(Some(none), BTreeMap::new()).health.unwrap().test, ["NONE"]);
+    }
+
+    /// An image's author need not be a friend.
+    #[test]
+    fn an_image_is_held_to_what_requests_are() {
+        let error = |image| ContainerConfig::new(&CreateRequest::default(), &image, "0123").unwrap_err().to_string();
+        let many = (0..=MOST_LABELS).map(|number| (number.to_string(), String::new())).collect();
+        assert!(
+            error(ImageConfig { labels: many, ..image() }).starts_with("the labels of image and container are 1025")
+        );
+        let large = BTreeMap::from([("a".to_owned(), "x".repeat(MOST_LABEL_BYTES))]);
+        assert!(error(ImageConfig { labels: large, ..image() }).contains("262145 bytes"));
+        let busy = Healthcheck { interval: Some(Duration::from_nanos(1)), ..Default::default() };
+        let busy = ImageConfig { healthcheck: Some(busy), ..image() };
+        assert_eq!(error(busy), "Interval in Healthcheck cannot be less than 1ms");
     }
 
     #[test]

@@ -22,9 +22,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use casemate_image::Puller;
-use casemate_model::{Classify, ContainerId, ContainerName, ExecId};
+use casemate_model::{Classify, ContainerId, ContainerName};
 
 pub use attach::Streams;
 pub use commit::CommitRequest;
@@ -41,13 +42,16 @@ use crate::container::Listing;
 use crate::error::{CreateError, FindError, OpenError};
 use crate::{Engine, Settings, names};
 
+/// How long the daemon waits for its containers' keepers before it serves.
+const ADOPTION: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 pub struct Daemon {
     engine: Arc<Engine>,
     containers: RefCell<BTreeMap<ContainerId, Rc<Entry>>>,
     /// Who has each name, also while its container is being made.
     names: RefCell<HashMap<ContainerName, Option<ContainerId>>>,
-    execs: RefCell<HashMap<ExecId, Rc<Exec>>>,
+    execs: RefCell<exec::Execs>,
     events: Events,
     puller: Puller,
 }
@@ -77,8 +81,19 @@ impl Daemon {
             daemon.names.borrow_mut().insert(container.name.clone(), Some(container.id.clone()));
             daemon.containers.borrow_mut().insert(container.id.clone(), Rc::new(Entry::new(container)));
         }
-        for entry in daemon.entries() {
-            daemon.adopt(entry).await;
+        let adopted: Vec<_> = daemon
+            .entries()
+            .into_iter()
+            .map(|entry| tokio::task::spawn_local(Rc::clone(&daemon).adopt(entry)))
+            .collect();
+        // One keeper that does not answer keeps neither the others nor the daemon.
+        let all = async {
+            for adopted in adopted {
+                adopted.await.ok();
+            }
+        };
+        if tokio::time::timeout(ADOPTION, all).await.is_err() {
+            tracing::warn!("containers whose keepers have not answered yet are taken over when they do");
         }
         Ok(daemon)
     }
@@ -149,11 +164,10 @@ impl Daemon {
     /// Says what happened to a container.
     fn note<const N: usize>(&self, entry: &Entry, action: impl Into<String>, attributes: [(&str, String); N]) {
         let container = entry.container();
-        let mut all: BTreeMap<String, String> = container.record.labels.clone();
-        all.insert("image".to_owned(), container.record.image.name.clone());
-        all.insert("name".to_owned(), container.name.to_string());
-        all.extend(attributes.map(|(name, value)| (name.to_owned(), value)));
-        self.events.emit(Subject::Container, action, entry.id.as_str(), all);
+        let of_all = [("image", container.record.image.name.clone()), ("name", container.name.to_string())];
+        let attributes = of_all.into_iter().chain(attributes).map(|(name, value)| (name.to_owned(), value)).collect();
+        let labels = Arc::clone(&entry.labels);
+        self.events.emit_labelled(Subject::Container, action.into(), entry.id.as_str(), attributes, labels);
     }
 }
 

@@ -129,6 +129,10 @@ pub enum CreateError {
     Environment { entry: String },
     #[error("the working directory '{path}' is invalid, it needs to be an absolute path")]
     RelativeWorkingDir { path: String },
+    #[error("the labels of image and container are {count} of {bytes} bytes, more than a container can have")]
+    Labels { count: usize, bytes: usize },
+    #[error("{name} in Healthcheck cannot be less than 1ms")]
+    Health { name: &'static str },
     #[error("invalid hostname: {name:?}")]
     Hostname { name: String },
     #[error(transparent)]
@@ -164,6 +168,8 @@ impl Classify for CreateError {
             | Self::Environment { .. }
             | Self::RelativeWorkingDir { .. }
             | Self::Hostname { .. }
+            | Self::Labels { .. }
+            | Self::Health { .. }
             | Self::User(_)
             | Self::Signal(_)
             | Self::Option(_) => ErrorClass::InvalidArgument,

@@ -150,7 +150,7 @@ impl Keeper {
                 Ok(())
             }
             Err(failure) => {
-                self.write_state(&state::not_started(&failure), Durability::Ordered);
+                self.write_not_started(&failure);
                 self.end();
                 Err(failure)
             }
@@ -270,7 +270,7 @@ impl Keeper {
             }
             Err(failure) => {
                 self.destroy(&prepared.backend, false).await;
-                self.write_state(&state::not_started(&failure), Durability::Ordered);
+                self.write_not_started(&failure);
                 self.end();
                 Err(failure)
             }
@@ -424,6 +424,12 @@ impl Keeper {
 
     pub(crate) fn has_exited(&self) -> bool {
         self.exited.borrow().is_some()
+    }
+
+    fn write_not_started(&self, failure: &Failure) {
+        // Without one it has never run.
+        let before = file::read(&self.paths.state()).unwrap_or_else(|_| StateRecord::created());
+        self.write_state(&state::not_started(before, failure), Durability::Ordered);
     }
 
     pub(crate) fn write_state(&self, state: &StateRecord, durability: Durability) {

@@ -32,14 +32,24 @@ pub(crate) fn ended(state: StateRecord, exited: &Exited) -> StateRecord {
     state.ended(EndRecord { exit_code: status.code().into(), oom_killed: *oom_killed, error: reason.clone() })
 }
 
-/// A container whose command could not be started stays `created`, with the
-/// exit code that its client gets, as in Docker.
-pub(crate) fn not_started(failure: &Failure) -> StateRecord {
+/// A container whose command could not be started stays `created`, or what its
+/// run before has made of it, with the exit code that its client gets, as in
+/// Docker.
+pub(crate) fn not_started(before: StateRecord, failure: &Failure) -> StateRecord {
     let exit_code = match failure.class {
         ErrorClass::CommandNotFound | ErrorClass::CommandNotExecutable => failure.class.exit_code().into(),
         _ => 128,
     };
-    StateRecord { exit_code: Some(exit_code), error: Some(failure.message.clone()), ..StateRecord::created() }
+    let StateRecord { started, finished, .. } = before;
+    let status = if started.is_some() { "exited" } else { "created" };
+    StateRecord {
+        status: status.into(),
+        started,
+        finished,
+        exit_code: Some(exit_code),
+        error: Some(failure.message.clone()),
+        ..StateRecord::created()
+    }
 }
 
 /// Waits until it is told how a process ended.

@@ -34,7 +34,7 @@ pub struct ContainerRecord {
     pub nano_cpus: Option<u64>,
     /// By number.
     pub stop_signal: u8,
-    pub stop_timeout_s: Option<u64>,
+    pub stop_timeout_s: Option<i64>,
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub restart: RestartPolicyRecord,

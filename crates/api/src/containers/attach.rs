@@ -57,9 +57,12 @@ impl Asked {
         if self.logs && self.replay(&mut connection).await.is_err() {
             return;
         }
-        // A container that never starts has no streams.
+        // A container that never starts has no streams, and not every client waits.
         let streams = match streams {
-            Some(streams) => streams.await.ok(),
+            Some(streams) => tokio::select! {
+                streams = streams => streams.ok(),
+                () = &mut connection.gone => None,
+            },
             None => None,
         };
         let Some(mut streams) = streams else {

@@ -138,7 +138,7 @@ pub(crate) fn request(name: Option<ContainerName>, body: Body) -> Result<CreateR
         stop_signal: text(stop_signal)
             .map(|signal| signal.parse().map_err(|_| ApiError::bad_request(format!("Invalid signal: {signal}"))))
             .transpose()?,
-        stop_timeout_s: stop_timeout.and_then(|seconds| u64::try_from(seconds).ok()),
+        stop_timeout_s: stop_timeout,
         labels: labels.unwrap_or_default(),
         restart,
         health: healthcheck.map(health).transpose()?,

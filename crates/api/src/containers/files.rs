@@ -106,6 +106,8 @@ pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
     let mut upload = match files.copy_in(&copy).await {
         Ok(upload) => upload,
         Err(error) => {
+            // Nobody waits for a client that is slow to hear of it.
+            drop(files);
             upload::discard(call.request.into_body()).await;
             return Err(refused(error, id, &copy.path));
         }
@@ -113,7 +115,13 @@ pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
     let unreadable = |error| ApiError::bad_request(format!("cannot read the archive: {error}"));
     let mut archive = Plain::of(call.request.into_body()).await.map_err(unreadable)?;
     let copied = async {
-        while let Some(piece) = archive.next().await {
+        loop {
+            let piece = tokio::select! {
+                piece = archive.next() => piece,
+                // The container is being removed.
+                _ = files.lost() => break,
+            };
+            let Some(piece) = piece else { break };
             if upload.write_all(&piece.map_err(unreadable)?).await.is_err() {
                 // The verdict says why.
                 break;
@@ -121,7 +129,9 @@ pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
         }
         upload.finish().await.map_err(|error| refused(error, id, &copy.path))
     };
-    if let Err(error) = copied.await {
+    let copied = copied.await;
+    drop(files);
+    if let Err(error) = copied {
         archive.discard().await;
         return Err(error);
     }

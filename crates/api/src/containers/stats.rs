@@ -26,7 +26,7 @@ pub(crate) fn stats(call: &Call, id: &str) -> Reply {
     let entry = call.container(id)?;
     let stream = call.query.flag_or("stream", true);
     let one_shot = call.query.flag("one-shot");
-    let (sender, body) = Body::stream();
+    let (sender, body) = if stream { Body::endless() } else { Body::stream() };
     tokio::task::spawn_local(async move {
         let mut before: Option<Sample> = None;
         loop {

@@ -53,6 +53,9 @@ struct Column {
     cell: fn(&ContainerProcess, &Host) -> String,
 }
 
+/// More than there are names of.
+const MOST_COLUMNS: usize = 64;
+
 /// `-ef` if nothing is said.
 const FULL: [&str; 8] = ["uid", "pid", "ppid", "c", "stime", "tty", "time", "cmd"];
 /// `aux`.
@@ -92,6 +95,9 @@ fn columns(args: &str) -> Result<Vec<Column>, String> {
         .into_iter()
         .map(|(name, column)| column.ok_or_else(|| format!("ps column {name:?} is not known")))
         .collect::<Result<_, _>>()?;
+    if columns.len() > MOST_COLUMNS {
+        return Err(format!("ps argument: there are no {} columns to show", columns.len()));
+    }
     if columns.iter().all(|column| column.title != "PID") {
         return Err("Couldn't find PID field in ps output".to_owned());
     }

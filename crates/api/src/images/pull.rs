@@ -69,24 +69,21 @@ async fn pull(call: &Call, name: Reference, platform: Option<Platform>) -> Reply
     tokio::task::spawn_local(async move {
         let mut next = Some(first);
         let told_all = async {
-            loop {
-                if let Some(line) = next.take()
-                    && sender.send(line).await.is_err()
-                {
-                    return;
-                }
-                if ended.is_none() {
-                    tokio::select! {
-                        biased;
-                        Some(line) = told.recv() => next = Some(line),
-                        result = &mut work => ended = Some(result),
+            // The work goes on while a client is slow: it has a turn that others
+            // wait for.
+            while ended.is_none() || next.is_some() {
+                tokio::select! {
+                    biased;
+                    permit = sender.reserve(), if next.is_some() => {
+                        match (permit, next.take()) {
+                            (Ok(permit), Some(line)) => permit.send(line),
+                            _ => return,
+                        }
                     }
-                    continue;
+                    Some(line) = told.recv(), if next.is_none() => next = Some(line),
+                    result = &mut work, if ended.is_none() => ended = Some(result),
                 }
-                match told.try_recv() {
-                    Ok(line) => next = Some(line),
-                    Err(_) => break,
-                }
+                next = next.or_else(|| told.try_recv().ok());
             }
             if let Some(Err(ApiError { message, .. })) = ended {
                 let error = json!({ "errorDetail": { "message": message }, "error": message });

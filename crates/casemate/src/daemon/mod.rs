@@ -190,9 +190,10 @@ fn make_dirs(root: &Path, run: &Path) -> Result<(), DaemonError> {
     fs::set_permissions(run, Permissions::from_mode(mode | 0o011)).map_err(failed(run))
 }
 
-/// Half of what may be open is for clients, the rest for containers.
+/// A third of what may be open is for clients, of whom those who attach have two
+/// each, the rest for containers.
 fn limits() -> Limits {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let connections = (files / 2).clamp(1, MOST_CONNECTIONS);
+    let connections = (files / 3).clamp(1, MOST_CONNECTIONS);
     Limits { connections: connections as usize, head: HEAD }
 }

@@ -61,12 +61,16 @@ impl Entry {
                 // The receiver is still here.
                 let _ = sender.send(streams);
             }
-            None => self.attaching.borrow_mut().push(sender),
+            None => {
+                let mut attaching = self.attaching.borrow_mut();
+                attaching.retain(|sender| !sender.is_closed());
+                attaching.push(sender);
+            }
         }
         Ok(receiver)
     }
 
-    /// Hands streams to all who wait for them. One that has gone costs nothing.
+    /// Hands streams to all who wait for them still.
     pub(crate) async fn serve_attaching(&self, client: &Client) -> Result<(), Failure> {
         let waiting = self.attaching.take();
         for sender in waiting.into_iter().filter(|sender| !sender.is_closed()) {

@@ -7,7 +7,7 @@ use casemate_image::{Image, ImageConfig, MakeRequest, Reference};
 use casemate_model::{Digest, Failure};
 
 use super::entry::{Entry, Status};
-use super::{Daemon, blocking};
+use super::{Daemon, blocking, to_its_end};
 use crate::container::Container;
 use crate::error::{CommitError, StartError};
 use crate::pieces::Pieces;
@@ -28,6 +28,16 @@ impl Daemon {
     /// Makes an image of the container's own image and what it has written since,
     /// to run as it was told to run.
     pub async fn commit(self: &Rc<Self>, entry: &Rc<Entry>, request: CommitRequest) -> Result<Digest, CommitError> {
+        let (this, entry) = (Rc::clone(self), Rc::clone(entry));
+        // One that was paused for it goes on afterwards.
+        to_its_end(async move { this.commit_to_its_end(&entry, request).await }).await
+    }
+
+    async fn commit_to_its_end(
+        self: &Rc<Self>,
+        entry: &Rc<Entry>,
+        request: CommitRequest,
+    ) -> Result<Digest, CommitError> {
         let paused = request.pause && entry.status() == Status::Running;
         if paused {
             self.pause(entry).await?;

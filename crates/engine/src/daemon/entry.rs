@@ -8,6 +8,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -79,6 +80,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub struct Entry {
     pub id: ContainerId,
+    /// They never change.
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
     /// Its records, as they were last read or written.
     container: RefCell<Rc<Container>>,
     pub(crate) phase: RefCell<Phase>,
@@ -103,6 +106,7 @@ impl Entry {
         };
         Self {
             id: container.id.clone(),
+            labels: Arc::new(container.record.labels.clone()),
             container: RefCell::new(Rc::new(container)),
             phase: RefCell::new(Phase::Resting),
             life: watch::channel(life).0,

@@ -37,8 +37,22 @@ pub struct Event {
     /// Docker's word for it: `create`, `start`, `die`, `exec_create: sh -c x`.
     pub action: String,
     pub id: String,
-    pub attributes: BTreeMap<String, String>,
+    attributes: BTreeMap<String, String>,
+    /// Attributes too, but for those above: the container's own, which all its
+    /// events share.
+    labels: Arc<BTreeMap<String, String>>,
     pub time: Timestamp,
+}
+
+impl Event {
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name).or_else(|| self.labels.get(name)).map(String::as_str)
+    }
+
+    pub fn attributes(&self) -> BTreeMap<&str, &str> {
+        let all = self.labels.iter().chain(&self.attributes);
+        all.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
 }
 
 #[derive(Debug)]
@@ -53,8 +67,18 @@ impl Events {
     }
 
     pub fn emit(&self, subject: Subject, action: impl Into<String>, id: &str, attributes: BTreeMap<String, String>) {
-        let event =
-            Arc::new(Event { subject, action: action.into(), id: id.to_owned(), attributes, time: Timestamp::now() });
+        self.emit_labelled(subject, action.into(), id, attributes, Arc::default());
+    }
+
+    pub(crate) fn emit_labelled(
+        &self,
+        subject: Subject,
+        action: String,
+        id: &str,
+        attributes: BTreeMap<String, String>,
+        labels: Arc<BTreeMap<String, String>>,
+    ) {
+        let event = Arc::new(Event { subject, action, id: id.to_owned(), attributes, labels, time: Timestamp::now() });
         let mut past = self.past.borrow_mut();
         if past.len() == KEPT {
             past.pop_front();

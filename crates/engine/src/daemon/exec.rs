@@ -1,6 +1,7 @@
 //! Further processes in a container that runs: made first, started once.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,13 +12,14 @@ use casemate_wire::Client;
 use rand::RngCore;
 use tokio::sync::watch;
 
-use super::Daemon;
 use super::attach::Streams;
 use super::entry::{Entry, Status};
+use super::{Daemon, to_its_end};
 use crate::error::ExecError;
 
-/// Ended ones that are kept for those who ask for their exit codes.
-const ENDED: usize = 1000;
+/// How many are known: of those that do not run the oldest are forgotten, and
+/// whoever asks for their exit codes comes too late.
+const KNOWN: usize = 1000;
 
 /// Docker's patience with a start that a resize comes before.
 const READY: Duration = Duration::from_secs(10);
@@ -102,6 +104,34 @@ impl ExecState {
     }
 }
 
+/// In the order they were made.
+#[derive(Debug, Default)]
+pub(super) struct Execs(VecDeque<Rc<Exec>>);
+
+impl Execs {
+    fn insert(&mut self, exec: Rc<Exec>) {
+        if self.0.len() >= KNOWN
+            && let Some(oldest) = self.0.iter().position(|exec| !exec.is_running())
+        {
+            self.0.remove(oldest);
+        }
+        self.0.push_back(exec);
+    }
+
+    fn get(&self, id: &ExecId) -> Option<Rc<Exec>> {
+        // Those that are asked for are mostly new.
+        self.0.iter().rev().find(|exec| exec.id == *id).cloned()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Rc<Exec>> {
+        self.0.iter()
+    }
+
+    pub(super) fn forget_those_of(&mut self, container: &ContainerId) {
+        self.0.retain(|exec| exec.container != *container);
+    }
+}
+
 impl Daemon {
     pub async fn create_exec(&self, entry: &Entry, request: ExecRequest) -> Result<Rc<Exec>, ExecError> {
         entry.settled().await;
@@ -119,26 +149,37 @@ impl Daemon {
             pid: Cell::new(0),
             running: watch::Sender::new(None),
         });
-        let mut execs = self.execs.borrow_mut();
-        if execs.len() >= ENDED {
-            execs.retain(|_, exec| matches!(exec.state(), ExecState::Created | ExecState::Running));
-        }
-        execs.insert(exec.id.clone(), Rc::clone(&exec));
-        drop(execs);
+        self.execs.borrow_mut().insert(Rc::clone(&exec));
         self.note_exec(entry, &exec, "exec_create", true);
         Ok(exec)
     }
 
     pub fn exec(&self, id: &str) -> Result<Rc<Exec>, ExecError> {
-        let found = id.parse().ok().and_then(|id: ExecId| self.execs.borrow().get(&id).cloned());
+        let found = id.parse().ok().and_then(|id: ExecId| self.execs.borrow().get(&id));
         found.ok_or_else(|| ExecError::NotFound { id: id.to_owned() })
     }
 
     /// Those of a container that run.
     pub fn execs_of(&self, id: &ContainerId) -> Vec<String> {
         let execs = self.execs.borrow();
-        let of = execs.values().filter(|exec| exec.container == *id && exec.is_running());
+        let of = execs.iter().filter(|exec| exec.container == *id && exec.is_running());
         of.map(|exec| exec.id.as_str().to_owned()).collect()
+    }
+
+    /// Starts it and reads what it writes, which nobody wants.
+    pub async fn start_detached_exec(
+        self: &Rc<Self>,
+        exec: &Rc<Exec>,
+        size: Option<TerminalSize>,
+    ) -> Result<(), ExecError> {
+        let (this, exec) = (Rc::clone(self), Rc::clone(exec));
+        // Without who asked for it there has to be one who reads and waits.
+        to_its_end(async move {
+            let streams = this.start_exec(&exec, size).await?;
+            tokio::task::spawn_local(streams.discard());
+            Ok(())
+        })
+        .await
     }
 
     /// Starts it; what it writes waits to be read from the returned streams.
@@ -180,8 +221,11 @@ impl Daemon {
         tokio::task::spawn_local(async move {
             let code = match client.wait(&process).await {
                 Ok(exited) => exited.status.code(),
-                // Its container went, and it with it.
-                Err(_) => 137,
+                // Its container goes, and it with it.
+                Err(_) => {
+                    client.lost().await;
+                    137
+                }
             };
             exec.running.send_replace(None);
             exec.state.send_replace(ExecState::Ended { code });

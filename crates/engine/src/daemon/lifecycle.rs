@@ -130,13 +130,16 @@ impl Daemon {
 
     async fn end(&self, entry: &Rc<Entry>, signal: Option<Signal>, seconds: Option<i64>) -> Result<(), EngineError> {
         self.note_by_user(entry, true).await;
-        self.give_up_restart(entry);
+        if self.give_up_restart(entry) {
+            // dockerd counts one between two runs among those that run.
+            self.note(entry, "stop", []);
+            return Ok(());
+        }
         let Some(client) = entry.client() else {
             return Err(EngineError::NotRunning { id: entry.id.to_string() });
         };
         let container = entry.container();
-        let own = container.record.stop_timeout_s.and_then(|seconds| i64::try_from(seconds).ok());
-        let seconds = seconds.or(own).unwrap_or(STOP_TIMEOUT);
+        let seconds = seconds.or(container.record.stop_timeout_s).unwrap_or(STOP_TIMEOUT);
         let timeout_ms = u64::try_from(seconds).ok().map(|seconds| seconds.saturating_mul(1000));
         let signal = signal.unwrap_or(container.stop_signal);
         self.note_signal(entry, signal);
@@ -309,21 +312,23 @@ impl Daemon {
             return;
         }
         self.names.borrow_mut().remove(&entry.container().name);
-        self.execs.borrow_mut().retain(|_, exec| exec.container != entry.id);
+        self.execs.borrow_mut().forget_those_of(&entry.id);
         self.note(entry, "destroy", []);
         // Those who wait for its streams wait in vain.
         entry.attaching.take();
         entry.life.send_modify(|life| life.removed = true);
     }
 
-    fn give_up_restart(&self, entry: &Entry) {
+    /// Whether there was one to be given up.
+    fn give_up_restart(&self, entry: &Entry) -> bool {
         let restart = match &*entry.phase.borrow() {
             Phase::Pausing(restart) => restart.clone(),
-            Phase::Resting | Phase::Starting | Phase::Up(_) => return,
+            Phase::Resting | Phase::Starting | Phase::Up(_) => return false,
         };
         restart.abort();
         entry.phase.replace(Phase::Resting);
         entry.set_status(resting_status(&entry.container()));
+        true
     }
 
     /// Writes down whether it is the user's will that it stands still, and

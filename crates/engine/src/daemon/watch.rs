@@ -22,29 +22,33 @@ pub(super) fn exited(client: &Client) -> JoinHandle<Option<Exited>> {
 }
 
 impl Daemon {
-    /// Takes over a container as it is found when the daemon starts.
-    pub(super) async fn adopt(self: &Rc<Self>, entry: Rc<Entry>) {
+    /// Takes over a container as it is found when the daemon starts. It may take
+    /// as long as its keeper does; changes to it wait meanwhile.
+    pub(super) async fn adopt(self: Rc<Self>, entry: Rc<Entry>) {
         let container = entry.container();
         if !container.has_keeper() {
             self.restart_with_daemon(&entry);
             return;
         }
-        let Ok(keeper) = container.connect().await else {
-            self.take_in_end(&entry, None).await;
-            self.restart_with_daemon(&entry);
-            return;
-        };
-        if container.state.is_running() {
-            let exited = exited(&keeper);
-            self.up(&entry, keeper, exited);
-            return;
+        let changing = entry.changing.lock().await;
+        entry.phase.replace(Phase::Starting);
+        match container.connect().await {
+            Ok(keeper) if container.state.is_running() => {
+                let exited = exited(&keeper);
+                self.up(&entry, keeper, exited);
+                return;
+            }
+            // Its creator was killed before it started, so the keeper gives up.
+            Ok(keeper) => drop(keeper.lost().await),
+            Err(error) => {
+                tracing::info!(container = %entry.id.short(), error = casemate_model::chain(&error), "its keeper is leaving");
+            }
         }
-        // Its creator was killed before it started, so the keeper gives up.
-        let this = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            keeper.lost().await;
-            this.take_in_end(&entry, None).await;
-        });
+        self.take_in_end(&entry, None).await;
+        drop(changing);
+        if !entry.life.borrow().removed {
+            self.restart_with_daemon(&entry);
+        }
     }
 
     fn restart_with_daemon(self: &Rc<Self>, entry: &Rc<Entry>) {

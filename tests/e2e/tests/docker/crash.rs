@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use casemate_e2e::process::pid;
 use casemate_e2e::{Docker, PATIENCE, Spawned, both_modes, ended_within, eventually, host, note};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rustix::process::{Signal, kill_process};
 use serde_json::json;
 
 const KILLS: usize = 8;
@@ -18,6 +20,11 @@ fn recorded(docker: &Docker) -> BTreeSet<String> {
 
 fn known(docker: &Docker) -> BTreeSet<String> {
     docker.cli(&["ps", "-aq", "--no-trunc"]).ok().out().lines().map(str::to_owned).collect()
+}
+
+fn keeper(name: &str) -> Option<u32> {
+    let cmdline = format!("casemate-keeper {name} ");
+    host::processes().into_iter().find(|process| process.cmdline.starts_with(&cmdline)).map(|process| process.pid)
 }
 
 both_modes! {
@@ -46,12 +53,7 @@ both_modes! {
     fn what_ends_without_it_is_known_after(docker: &Docker) {
         docker.run(&["-d", "--name", "ends", "busybox", "sh", "-c", "echo first; sleep 3; echo last; exit 23"]).ok();
         docker.run(&["-d", "--rm", "--name", "vanishes", "busybox", "sleep", "3"]).ok();
-        let keepers: Vec<u32> = host::processes()
-            .into_iter()
-            .filter(|process| ["ends", "vanishes"].iter().any(|name| process.cmdline.starts_with(&format!("casemate-keeper {name} "))))
-            .map(|process| process.pid)
-            .collect();
-        assert_eq!(keepers.len(), 2);
+        let keepers = ["ends", "vanishes"].map(|name| keeper(name).expect("a keeper"));
         docker.kill_daemon();
         let lives = |keeper: &u32| host::process(*keeper).is_some();
         assert!(keepers.iter().all(lives), "they ended too early for this test");
@@ -62,6 +64,68 @@ both_modes! {
         docker.cli(&["logs", "ends"]).ok().prints("first\nlast\n");
         docker.cli(&["wait", "ends"]).ok().prints("23\n");
         docker.get("/containers/vanishes/json").is(404);
+    }
+
+    /// Its policy holds for one that was just being started.
+    fn a_start_that_was_cut_short_is_made_up_for(docker: &Docker) {
+        docker.start("always", &["--restart", "always"]);
+        docker.cli(&["stop", "-t", "0", "always"]).ok();
+        let start = docker.spawn(&["start", "always"]);
+        eventually("its keeper is there", PATIENCE, || keeper("always").ok_or("no keeper"));
+        docker.kill_daemon();
+        drop(start);
+        docker.start_daemon();
+        docker.until_status("always", "running");
+        docker.cli(&["exec", "always", "echo", "in"]).ok().prints("in\n");
+    }
+
+    /// A keeper that stands still keeps neither the daemon nor other containers.
+    fn a_keeper_that_does_not_answer_is_waited_for_by_nobody_else(docker: &Docker) {
+        docker.start("still", &[]);
+        docker.start("lively", &[]);
+        let keeper = pid(keeper("still").expect("a keeper"));
+        docker.kill_daemon();
+        kill_process(keeper, Signal::STOP).unwrap();
+        docker.start_daemon();
+        docker.cli(&["exec", "lively", "echo", "in"]).ok().prints("in\n");
+        kill_process(keeper, Signal::CONT).unwrap();
+        docker.until_status("still", "running");
+        docker.cli(&["exec", "still", "echo", "in"]).ok().prints("in\n");
+    }
+
+    /// Clients that are killed while nothing is said are noticed.
+    fn clients_that_are_killed_cost_nothing(docker: &Docker) {
+        docker.start("silent", &[]);
+        docker.cli(&["exec", "silent", "true"]).ok();
+        let open = || host::descriptors(docker.daemon_pid()).len();
+        let before = open();
+        let clients: Vec<Spawned> = (0..4)
+            .flat_map(|_| [&["exec", "silent", "sleep", "100000"][..], &["attach", "--no-stdin", "silent"], &["start", "-a", "silent"]])
+            .map(|args| docker.spawn(args))
+            .collect();
+        eventually("all are served", PATIENCE, || match open() {
+            now if now >= before + 2 * clients.len() => Ok(()),
+            now => Err(format!("{now} descriptors, {before} before")),
+        });
+        clients.iter().for_each(|client| client.signal(Signal::KILL));
+        drop(clients);
+        eventually("their descriptors are closed", PATIENCE, || match open() {
+            now if now <= before => Ok(()),
+            now => Err(format!("{now} descriptors, {before} before")),
+        });
+    }
+
+    /// What was paused for a commit goes on, whoever asked for it.
+    fn a_commit_without_its_client_comes_to_its_end(docker: &Docker) {
+        docker.start("paused", &[]);
+        docker.cli(&["exec", "paused", "dd", "if=/dev/urandom", "of=/large", "bs=1M", "count=32"]).ok();
+        let client = docker.spawn(&["commit", "paused", "made:1"]);
+        docker.until_status("paused", "paused");
+        client.signal(Signal::KILL);
+        drop(client);
+        docker.until_status("paused", "running");
+        docker.cli(&["run", "--rm", "--isolation", docker.isolation(), "made:1", "wc", "-c", "/large"]).ok().says("33554432");
+        docker.cli(&["rmi", "made:1"]).ok();
     }
 
     /// At random moments of create, start, exec, stop and remove: what is
