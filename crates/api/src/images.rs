@@ -10,7 +10,7 @@ mod pull;
 use std::sync::Arc;
 
 use casemate_engine::Engine;
-use casemate_image::{ParseReferenceError, Reference};
+use casemate_image::{ParsePlatformError, ParseReferenceError, Platform, Reference};
 use hyper::StatusCode;
 
 pub(crate) use archive::{load, save};
@@ -36,6 +36,13 @@ where
 
 fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, ApiError> {
     result.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+/// What an image has to be for, if that was said.
+pub(crate) fn platform(call: &Call) -> Result<Option<Platform>, ApiError> {
+    let text = call.query.get("platform").filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(|error: ParsePlatformError| ApiError::bad_request(error.to_string())))
+        .transpose()
 }
 
 fn parse_reference(text: &str) -> Result<Reference, ApiError> {

@@ -15,7 +15,7 @@ use crate::query::Query;
 use crate::reply::Reply;
 use crate::request::{Call, Version};
 use crate::server::HostFacts;
-use crate::{API_VERSION, MIN_API_VERSION, containers, exec, images, out_of_scope, system};
+use crate::{API_VERSION, MIN_API_VERSION, containers, exec, images, out_of_scope, system, upload};
 
 const SERVER: HeaderValue = HeaderValue::from_static(concat!("Casemate/", env!("CARGO_PKG_VERSION"), " (linux)"));
 
@@ -123,7 +123,11 @@ async fn route(method: &Method, segments: &[&str], call: Call) -> Reply {
         ("GET", ["images", name @ .., "json"]) if !name.is_empty() => images::inspect(&call, &name.join("/")).await,
         ("DELETE", ["images", name @ ..]) if !name.is_empty() => images::remove(&call, &name.join("/")).await,
 
-        _ => out_of_scope::answer(method, segments),
+        _ => {
+            // A client that is still writing would not see the answer.
+            upload::discard(call.request.into_body()).await;
+            out_of_scope::answer(method, segments)
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ErrorKind};
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
@@ -27,11 +28,11 @@ use report::CliError;
 fn main() -> ExitCode {
     let cli = match Cli::read() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Docker's CLI: help is no error, any misuse is 125.
-            let code = if error.use_stderr() { 125 } else { 0 };
+        Err(mut error) => {
+            // That an option could be a value, said of what is no option here, misleads.
+            error.remove(ContextKind::Suggested);
             let _ = error.print();
-            return ExitCode::from(code);
+            return ExitCode::from(misused(&error));
         }
     };
     if let Command::Keeper(args) = cli.command {
@@ -65,4 +66,14 @@ fn main() -> ExitCode {
 /// What the environment wants logged: `CASEMATE_LOG`, or else `RUST_LOG`.
 fn log_filter() -> Option<EnvFilter> {
     ["CASEMATE_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok())
+}
+
+/// Docker's CLI: help is no error, what is missing or not there is 1, what is
+/// wrong of the options 125.
+fn misused(error: &clap::Error) -> u8 {
+    match error.kind() {
+        _ if !error.use_stderr() => 0,
+        ErrorKind::InvalidSubcommand | ErrorKind::MissingRequiredArgument | ErrorKind::MissingSubcommand => 1,
+        _ => 125,
+    }
 }

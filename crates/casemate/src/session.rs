@@ -1,6 +1,8 @@
 //! The user's input, output and signals, joined to a process in a container.
 
+use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 
 use casemate_client::{Client, Hijacked, Outputs, path};
 use casemate_model::{DetachKeys, OutputStream, Signal};
@@ -8,12 +10,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, spawn_local};
 
-use crate::report::CliError;
+use crate::report::{self, CliError};
 use crate::terminal::{self, RawMode};
 
 /// Passed on to a container without a terminal; with one, the keys go
 /// through it. Those that the user's own terminal and children cause are not.
 const PASSED_ON: [i32; 12] = [1, 2, 3, 10, 12, 14, 15, 16, 18, 23, 24, 30];
+
+/// Signals that ask for an end.
+const GIVE_UP: u32 = 3;
 
 /// What is joined: the streams are open, nothing is read yet. The user's
 /// terminal is raw as long as this lives, so that no key ends this program while
@@ -158,17 +163,26 @@ pub(crate) fn follow_size(client: &Client, of: &str) -> Beside {
     beside
 }
 
-/// Passes this program's signals on to a container.
+/// Passes this program's signals on to a container. A container that does not
+/// heed them keeps nobody here: the third that asks for an end ends the program,
+/// as with Docker's CLI.
 pub(crate) fn pass_signals_on(client: &Client, id: &str) -> Beside {
     let mut beside = Beside::new();
+    let asked = Rc::new(Cell::new(0));
     for number in PASSED_ON {
         let (Ok(mut received), Ok(passed)) = (signal(SignalKind::from_raw(number)), Signal::from_number(number.into()))
         else {
             continue;
         };
-        let (client, kill) = (client.clone(), path(&["containers", id, "kill"]));
+        let asks = [Signal::INT, Signal::TERM].contains(&passed);
+        let (client, kill, asked) = (client.clone(), path(&["containers", id, "kill"]), Rc::clone(&asked));
         beside.spawn_local(async move {
             while received.recv().await.is_some() {
+                asked.set(asked.get() + u32::from(asks));
+                if asks && asked.get() == GIVE_UP {
+                    report::warn("got 3 SIGTERM/SIGINTs, forcefully exiting");
+                    std::process::exit(1);
+                }
                 let (client, kill) = (client.clone(), kill.clone());
                 // Signals do not wait for each other.
                 spawn_local(async move {

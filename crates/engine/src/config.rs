@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use casemate_image::{Healthcheck, ImageConfig};
+use casemate_image::{Healthcheck, ImageConfig, Platform};
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal, UserSpec};
 
 use casemate_record::HostRecord;
@@ -19,6 +19,8 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 #[derive(Clone, Debug, Default)]
 pub struct CreateRequest {
     pub image: String,
+    /// What its image has to be for.
+    pub platform: Option<Platform>,
     pub name: Option<ContainerName>,
     pub isolation: Option<Isolation>,
     pub command: Vec<String>,

@@ -78,6 +78,13 @@ impl Container {
         lock::is_held(&self.paths.keeper_lock())
     }
 
+    /// The environment without what the engine adds to every container's.
+    pub fn configured_env(&self) -> Vec<&str> {
+        let hostname = format!("HOSTNAME={}", self.record.hostname);
+        let is_own = |entry: &&str| *entry != hostname && !(self.record.tty && *entry == "TERM=xterm");
+        self.record.env.iter().map(String::as_str).filter(is_own).collect()
+    }
+
     pub fn restart_policy(&self) -> RestartPolicy {
         let RestartPolicyRecord { name, retries } = &self.record.restart;
         // What cannot be read restarts nothing.

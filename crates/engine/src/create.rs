@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use casemate_image::{Healthcheck, Image, Reference, ResolveError};
+use casemate_image::{Healthcheck, Image, Platform, Reference, ResolveError};
 use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass};
 use casemate_record::{
     ContainerPaths, ContainerRecord, HealthRecord, HostRecord, ImageRecord, RestartPolicyRecord, file,
@@ -12,7 +12,7 @@ use rand::RngCore;
 use crate::config::{ContainerConfig, CreateRequest};
 use crate::error::CreateError;
 use crate::options::Options;
-use crate::{Engine, lock, log_options};
+use crate::{Engine, limits, lock, log_options};
 
 impl Engine {
     /// The image of this name; the built-in one is brought in when it is asked
@@ -39,6 +39,10 @@ impl Engine {
     /// it an id, and writes its configuration. Nothing is left when it fails.
     pub(crate) fn create(&self, request: &CreateRequest, name: &ContainerName) -> Result<ContainerId, CreateError> {
         let image = self.image(&request.image)?;
+        if let Some(platform) = request.platform.as_ref().filter(|platform| !platform.runs(&image)) {
+            let (reference, platform) = (request.image.clone(), platform.to_string());
+            return Err(CreateError::Platform { reference, found: Platform::from(&image).to_string(), platform });
+        }
         // What has no configuration when nobody has the lock is a leftover.
         let _containers = self.lock_containers().map_err(CreateError::Lock)?;
         // Until the record names them, nothing else keeps the layers.
@@ -87,7 +91,8 @@ impl Engine {
                 ..request.host.clone()
             },
         };
-        Options::of(&record, isolation).map_err(CreateError::Option)?;
+        let options = Options::of(&record, isolation).map_err(CreateError::Option)?;
+        limits::check_available(&options.limits).map_err(CreateError::Option)?;
         match keep(&paths, &record) {
             Ok(()) => Ok(id),
             Err(error) => {

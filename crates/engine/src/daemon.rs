@@ -95,6 +95,9 @@ impl Daemon {
         if tokio::time::timeout(ADOPTION, all).await.is_err() {
             tracing::warn!("containers whose keepers have not answered yet are taken over when they do");
         }
+        let entries = daemon.entries();
+        let up = entries.iter().filter(|entry| entry.status().is_up()).count();
+        tracing::info!(containers = entries.len(), running = up, "containers taken over");
         Ok(daemon)
     }
 
@@ -159,6 +162,11 @@ impl Daemon {
         };
         names.insert(name.clone(), None);
         Ok(name)
+    }
+
+    /// Says what was done with a container from outside: `attach`, `export`.
+    pub fn note_use(&self, entry: &Entry, action: &str) {
+        self.note(entry, action, []);
     }
 
     /// Says what happened to a container.

@@ -110,6 +110,11 @@ impl Classify for FindError {
 pub enum CreateError {
     #[error("Unable to find image '{reference}' locally")]
     NoImage { reference: String },
+    #[error(
+        "image with reference {reference} was found but its platform ({found}) does not match the specified platform \
+         ({platform})"
+    )]
+    Platform { reference: String, found: String, platform: String },
     #[error(transparent)]
     Image(image::ResolveError),
     #[error(transparent)]
@@ -154,7 +159,7 @@ pub enum CreateError {
 impl Classify for CreateError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::NoImage { .. } => ErrorClass::NotFound,
+            Self::NoImage { .. } | Self::Platform { .. } => ErrorClass::NotFound,
             Self::Image(error) => error.class(),
             Self::Builtin(error) => error.class(),
             Self::NameTaken { .. } => ErrorClass::Conflict,

@@ -1,10 +1,31 @@
 //! Which limits a container can be held to, by the kernels in question.
 
-use casemate_model::{Isolation, LimitSupport, Limits};
+use std::fs;
+
+use casemate_model::{Isolation, LimitSupport, Limits, NumberList};
 
 use crate::Engine;
 use crate::container::Container;
-use crate::options::limits_of;
+use crate::options::{InvalidOption, limits_of};
+
+/// Whether the host has the processors and memory nodes that a container is to
+/// keep to; those of a utility VM are the host's too.
+pub(crate) fn check_available(limits: &Limits) -> Result<(), InvalidOption> {
+    let missing = |wanted: &Option<NumberList>, kind: &str| {
+        let wanted = wanted.as_ref()?;
+        // Where the kernel does not say, it is the start that tells.
+        let online = fs::read_to_string(format!("/sys/devices/system/{kind}/online")).ok()?;
+        let online: NumberList = online.trim().parse().ok()?;
+        (!wanted.is_subset_of(&online)).then(|| (wanted.to_string(), online.to_string()))
+    };
+    if let Some((requested, available)) = missing(&limits.cpuset_cpus, "cpu") {
+        return Err(InvalidOption::CpusNotAvailable { requested, available });
+    }
+    match missing(&limits.cpuset_mems, "node") {
+        Some((requested, available)) => Err(InvalidOption::NodesNotAvailable { requested, available }),
+        None => Ok(()),
+    }
+}
 
 impl Engine {
     /// Which limits this host's kernel knows; looked up once. A host without

@@ -59,6 +59,8 @@ pub enum InvalidOption {
     Quota,
     #[error("Requested CPUs are not available - requested {requested}, available: {available}")]
     CpusNotAvailable { requested: String, available: String },
+    #[error("Requested memory nodes are not available - requested {requested}, available: {available}")]
+    NodesNotAvailable { requested: String, available: String },
     #[error("Range of blkio weight is from 10 to 1000")]
     BlkioWeight,
     #[error("{option} cannot be used with hyperv isolation: {why}; {instead}")]

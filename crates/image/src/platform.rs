@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use casemate_model::{Classify, ErrorClass};
 
+use crate::Image;
+
 /// In Go's spelling, as everywhere in images: `linux/arm64`, `linux/arm/v7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Platform {
@@ -49,6 +51,11 @@ impl Platform {
             same => same,
         };
         Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
+    }
+
+    /// Whether an image is for it.
+    pub fn runs(&self, image: &Image) -> bool {
+        self.fitness(&image.os, &image.architecture, image.variant.as_deref()).is_some()
     }
 
     /// None if what is for the given platform is nothing for this one; of
@@ -140,6 +147,13 @@ impl FromStr for Platform {
             [os, architecture, variant] => Ok(normalized(os, architecture, variant)),
             _ => Err(ParsePlatformError::Format { text: text.to_owned() }),
         }
+    }
+}
+
+impl From<&Image> for Platform {
+    fn from(image: &Image) -> Self {
+        let Image { os, architecture, variant, .. } = image;
+        Self { os: os.clone(), architecture: architecture.clone(), variant: variant.clone() }
     }
 }
 

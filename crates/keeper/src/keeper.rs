@@ -261,7 +261,8 @@ impl Keeper {
             Ok((pid, streams)) => {
                 prepared.timeline.step("start");
                 let timeline = prepared.timeline.own_steps();
-                let state = state::running(pid, prepared.backend.vm_record(), prepared.timeline.steps());
+                let state =
+                    state::running(self.state_before(), pid, prepared.backend.vm_record(), prepared.timeline.steps());
                 self.write_state(&state, Durability::Ordered);
                 prepared.state.replace(state);
                 self.phase.replace(Phase::Running(Rc::clone(&prepared)));
@@ -426,10 +427,13 @@ impl Keeper {
         self.exited.borrow().is_some()
     }
 
+    /// What the last run left; without one it has never run.
+    fn state_before(&self) -> StateRecord {
+        file::read(&self.paths.state()).unwrap_or_else(|_| StateRecord::created())
+    }
+
     fn write_not_started(&self, failure: &Failure) {
-        // Without one it has never run.
-        let before = file::read(&self.paths.state()).unwrap_or_else(|_| StateRecord::created());
-        self.write_state(&state::not_started(before, failure), Durability::Ordered);
+        self.write_state(&state::not_started(self.state_before(), failure), Durability::Ordered);
     }
 
     pub(crate) fn write_state(&self, state: &StateRecord, durability: Durability) {

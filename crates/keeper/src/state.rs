@@ -7,12 +7,14 @@ use tokio::sync::watch;
 
 use crate::timeline::Step;
 
-pub(crate) fn running(pid: u32, vm: Option<VmRecord>, timeline: Vec<Step>) -> StateRecord {
+/// When it ended last is still told while it runs, as in Docker.
+pub(crate) fn running(before: StateRecord, pid: u32, vm: Option<VmRecord>, timeline: Vec<Step>) -> StateRecord {
     StateRecord {
         status: "running".into(),
         pid: Some(pid),
         keeper_pid: Some(std::process::id()),
         started: Some(jiff::Timestamp::now().to_string()),
+        finished: before.finished,
         vm,
         timeline: timeline
             .into_iter()

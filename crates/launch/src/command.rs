@@ -74,7 +74,10 @@ impl Command {
             rlimits,
             oom_score_adj,
         } = process;
-        let name = args.first().filter(|name| !name.is_empty()).ok_or(LaunchError::NoCommand)?.clone();
+        let name = args.first().ok_or(LaunchError::NoCommand)?.clone();
+        if name.is_empty() {
+            return Err(LaunchError::CommandNotInPath { command: name });
+        }
         if !cwd.starts_with('/') {
             return Err(LaunchError::WorkingDirectory { directory: cwd.clone() });
         }
@@ -195,7 +198,7 @@ mod tests {
         assert!(Command::check(&process()).is_ok());
         for (change, expected) in [
             (Box::new(|p: &mut Process| p.args.clear()) as Box<dyn Fn(&mut Process)>, "no command specified"),
-            (Box::new(|p| p.args[0].clear()), "no command specified"),
+            (Box::new(|p| p.args[0].clear()), "exec: \"\": executable file not found in $PATH"),
             (Box::new(|p| p.args.push("a\0b".to_owned())), "an argument holds a NUL byte"),
             (Box::new(|p| p.env.push("a=\0".to_owned())), "the environment holds a NUL byte"),
             (

@@ -1,6 +1,8 @@
 //! A container's state: written by its keeper, and by the engine once the
 //! keeper is gone.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::file::VERSION;
@@ -93,6 +95,12 @@ impl StateRecord {
             error,
             ..self
         }
+    }
+
+    /// How long its last run took, of one that has ended.
+    pub fn ran_for(&self) -> Option<Duration> {
+        let time = |text: &Option<String>| text.as_deref()?.parse::<jiff::Timestamp>().ok();
+        time(&self.finished)?.duration_since(time(&self.started)?).try_into().ok()
     }
 
     pub fn is_running(&self) -> bool {

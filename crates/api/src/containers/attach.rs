@@ -87,6 +87,7 @@ impl Asked {
 pub(crate) async fn attach(call: Call, id: &str) -> Reply {
     let asked = Asked::of(&call, id)?;
     let streams = asked.promise().await?;
+    call.daemon.note_use(&asked.entry, "attach");
     let (response, taken) = hijack::upgrade(&call, asked.entry.container().record.tty);
     tokio::task::spawn_local(async move {
         if let Ok(connection) = taken.await {
@@ -101,6 +102,7 @@ pub(crate) async fn attach_websocket(call: Call, id: &str) -> Reply {
     let asked = Asked::of(&call, id)?;
     let head = websocket::head(&call)?;
     let streams = asked.promise().await?;
+    call.daemon.note_use(&asked.entry, "attach");
     let (response, taken) = hijack::take(&call, head);
     tokio::task::spawn_local(async move {
         if let Ok(connection) = taken.await {

@@ -1,6 +1,7 @@
 //! `Config` of a container, as `inspect` shows it.
 
 use casemate_engine::Container;
+use casemate_model::Signal;
 use casemate_record::HealthRecord;
 use serde_json::{Value, json};
 
@@ -31,7 +32,7 @@ pub(super) fn config(container: &Container) -> Value {
         "Tty": record.tty,
         "OpenStdin": record.open_stdin,
         "StdinOnce": record.stdin_once,
-        "Env": record.env,
+        "Env": container.configured_env(),
         "Cmd": list(command),
         "Image": record.image.name,
         "Volumes": null,
@@ -39,8 +40,11 @@ pub(super) fn config(container: &Container) -> Value {
         "Entrypoint": list(entrypoint),
         "OnBuild": null,
         "Labels": record.labels,
-        "StopSignal": container.stop_signal.to_string(),
     });
+    // Which everyone has who says nothing.
+    if container.stop_signal != Signal::TERM {
+        config["StopSignal"] = json!(container.stop_signal.to_string());
+    }
     if let Some(timeout) = record.stop_timeout_s {
         config["StopTimeout"] = json!(timeout);
     }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::host_config::{HostConfig, Restart};
 use crate::error::ApiError;
+use crate::images;
 use crate::reply::{self, Reply};
 use crate::request::Call;
 
@@ -74,7 +75,8 @@ pub(crate) async fn create(mut call: Call) -> Reply {
         Some(name) => Some(name.parse::<ContainerName>().map_err(|error| ApiError::bad_request(error.to_string()))?),
         None => None,
     };
-    let request = request(name, body)?;
+    let mut request = request(name, body)?;
+    request.platform = images::platform(&call)?;
     let entry = call.daemon.create(request).await.map_err(|error| match error {
         // Clients that see this pull the image.
         CreateError::NoImage { reference } => ApiError::not_found(format!("No such image: {reference}")),
@@ -119,6 +121,7 @@ pub(crate) fn request(name: Option<ContainerName>, body: Body) -> Result<CreateR
         return Err(ApiError::bad_request("can't create 'AutoRemove' container with restart policy"));
     }
     Ok(CreateRequest {
+        platform: None,
         image: text(image).ok_or_else(|| ApiError::bad_request("no image specified"))?,
         name,
         isolation,

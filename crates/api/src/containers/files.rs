@@ -1,5 +1,8 @@
 //! Files of containers: `archive`, `changes`, `export`.
 
+use std::rc::Rc;
+
+use casemate_engine::Daemon;
 use casemate_engine::daemon::FilesAccess;
 use casemate_model::{Classify, ErrorClass, Failure};
 use casemate_wire::{CallError, ChangeKind, CopyIn, PathStat};
@@ -18,6 +21,13 @@ use crate::upload::{self, Plain};
 
 /// What is read of an archive at once.
 const CHUNK: usize = 64 << 10;
+
+/// It may have gone meanwhile.
+fn note(daemon: &Daemon, id: &str, action: &str) {
+    if let Ok(entry) = daemon.find(id) {
+        daemon.note_use(&entry, action);
+    }
+}
 
 async fn open(call: &Call, id: &str) -> Result<FilesAccess, ApiError> {
     let entry = call.container(id)?;
@@ -61,12 +71,14 @@ pub(crate) async fn copy_out(call: &Call, id: &str) -> Reply {
     let path = path(call)?;
     let files = open(call, id).await?;
     let (stat, archive) = files.copy_out(path).await.map_err(|error| refused(error, id, path))?;
+    note(&call.daemon, id, "archive-path");
     with_stat(streamed(files, archive)?, &stat)
 }
 
 pub(crate) async fn export(call: &Call, id: &str) -> Reply {
     let files = open(call, id).await?;
     let archive = files.export().await.map_err(Failure::from)?;
+    note(&call.daemon, id, "export");
     streamed(files, archive)
 }
 
@@ -113,6 +125,7 @@ pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
         }
     };
     let unreadable = |error| ApiError::bad_request(format!("cannot read the archive: {error}"));
+    let daemon = Rc::clone(&call.daemon);
     let mut archive = Plain::of(call.request.into_body()).await.map_err(unreadable)?;
     let copied = async {
         loop {
@@ -135,6 +148,7 @@ pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
         archive.discard().await;
         return Err(error);
     }
+    note(&daemon, id, "extract-to-dir");
     reply::empty(StatusCode::OK)
 }
 

@@ -19,6 +19,7 @@ pub(crate) async fn top(call: &Call, id: &str) -> Reply {
     }
     let columns = columns(call.query.get("ps_args").unwrap_or_default()).map_err(ApiError::bad_request)?;
     let processes = entry.processes().await?;
+    call.daemon.note_use(&entry, "top");
     let host = Host { now: Timestamp::now().as_second(), memory: memory(&entry) };
     let row = |process| columns.iter().map(|column| (column.cell)(process, &host)).collect();
     let rows: Vec<Vec<String>> = processes.iter().map(row).collect();

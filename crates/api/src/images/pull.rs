@@ -18,10 +18,7 @@ use crate::request::Call;
 use crate::upload;
 
 pub(crate) async fn create(call: Call) -> Reply {
-    let platform = match call.query.get("platform") {
-        Some(text) => Some(text.parse::<Platform>().map_err(|error| ApiError::bad_request(error.to_string()))?),
-        None => None,
-    };
+    let platform = super::platform(&call)?;
     match call.query.get("fromImage") {
         Some(image) => {
             let name = parse_reference(image)?;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use casemate_image::{Image, ImageConfig, MakeRequest, Reference};
-use casemate_model::{Digest, Failure};
+use casemate_model::{Digest, Failure, Signal};
 
 use super::entry::{Entry, Status};
 use super::{Daemon, blocking, to_its_end};
@@ -85,17 +85,17 @@ impl Daemon {
 fn config(container: &Container, image: &ImageConfig) -> ImageConfig {
     let record = &container.record;
     let (entrypoint, cmd) = record.args.split_at(record.image.entrypoint_length.min(record.args.len()));
-    // What the engine adds to every container is not the image's.
-    let hostname = format!("HOSTNAME={}", record.hostname);
-    let is_own = |entry: &&String| **entry != hostname && !(record.tty && *entry == "TERM=xterm");
     let set = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     ImageConfig {
-        env: record.env.iter().filter(is_own).cloned().collect(),
+        env: container.configured_env().into_iter().map(str::to_owned).collect(),
         entrypoint: entrypoint.to_vec(),
         cmd: cmd.to_vec(),
         working_dir: set(&record.cwd).filter(|dir| dir != "/").or_else(|| image.working_dir.clone()),
         user: set(&record.user),
-        stop_signal: Some(container.stop_signal.to_string()),
+        stop_signal: match container.stop_signal {
+            Signal::TERM => image.stop_signal.clone(),
+            other => Some(other.to_string()),
+        },
         labels: record.labels.clone(),
         healthcheck: container.health_check(),
         ..image.clone()

@@ -88,6 +88,8 @@ pub struct Entry {
     pub(crate) life: watch::Sender<Life>,
     /// Held while its state is being changed; the changes come in turn.
     pub(crate) changing: Arc<Mutex<()>>,
+    /// It is to be removed, started or not.
+    pub(crate) condemned: Cell<bool>,
     /// Who wants its streams as soon as there are any.
     pub(crate) attaching: RefCell<Vec<oneshot::Sender<Streams>>>,
     pub(crate) backoff: Cell<Backoff>,
@@ -111,6 +113,7 @@ impl Entry {
             phase: RefCell::new(Phase::Resting),
             life: watch::channel(life).0,
             changing: Arc::default(),
+            condemned: Cell::default(),
             attaching: RefCell::default(),
             backoff: Cell::default(),
             health: Health::default(),

@@ -81,7 +81,11 @@ impl Daemon {
             self.take_in_end(entry, None).await;
             tracing::info!(container = %entry.id.short(), error = casemate_model::chain(error), "not started");
         }
-        started
+        // What it failed of says less.
+        started.map_err(|error| match entry.condemned.get() {
+            true => StartError::Removing { name: entry.name() },
+            false => error,
+        })
     }
 
     async fn try_bring_up(self: &Rc<Self>, entry: &Rc<Entry>) -> Result<(), StartError> {
@@ -255,9 +259,11 @@ impl Daemon {
             self.give_up_restart(entry);
             // A start that is under way is not waited for: without its keeper it
             // fails and is over.
+            entry.condemned.set(true);
             self.end_keeper(entry).await;
         }
         let _changing = entry.changing.lock().await;
+        entry.condemned.set(false);
         // Its start may have come to its end meanwhile.
         if entry.client().is_some() {
             if !force {

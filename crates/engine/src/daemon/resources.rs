@@ -10,6 +10,7 @@ use casemate_wire::Stats;
 use super::entry::{Entry, Status};
 use super::{Daemon, RestartPolicy, blocking, to_its_end};
 use crate::error::{PauseError, UpdateError};
+use crate::limits::check_available;
 use crate::options::limits_of;
 
 /// New limits; what is absent stays as it is.
@@ -72,6 +73,7 @@ impl Daemon {
             record.host.limits = merged(&record.host.limits, &request.limits);
             let limits =
                 limits_of(record.memory, record.nano_cpus, &record.host.limits).map_err(UpdateError::Option)?;
+            check_available(&limits).map_err(UpdateError::Option)?;
             let (limits, warnings) = this.engine.supported(container.isolation, limits);
             if let Some(client) = entry.client() {
                 client.update(&limits).await.map_err(|error| UpdateError::Refused(error.into()))?;

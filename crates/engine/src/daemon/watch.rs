@@ -78,6 +78,7 @@ impl Daemon {
         let health = tokio::task::spawn_local(Rc::clone(&self).look_after_health(Rc::clone(&entry), client.clone()));
         let exited = exited.await.ok().flatten();
         health.abort();
+        entry.health.end();
         // Nothing of it is left when its keeper has gone.
         client.lost().await;
         let code = self.take_in_end(&entry, exited).await;
@@ -98,11 +99,15 @@ impl Daemon {
             (None, _) => UNSEEN_EXIT,
         };
         entry.phase.replace(Phase::Resting);
+        if let Some(reason) = container.state.error.as_deref().filter(|_| was_up) {
+            tracing::warn!(container = %entry.id.short(), code, reason, "container ended without its own doing");
+        }
         if was_up {
             if container.state.oom_killed || exited.as_ref().is_some_and(|exited| exited.oom_killed) {
                 self.note(entry, "oom", []);
             }
-            self.note(entry, "die", [("exitCode", code.to_string())]);
+            let seconds = container.state.ran_for().map_or(0, |ran| ran.as_secs());
+            self.note(entry, "die", [("execDuration", seconds.to_string()), ("exitCode", code.to_string())]);
         }
         entry.life.send_modify(|life| {
             life.status = resting_status(&container);

@@ -22,8 +22,24 @@ conforming! {
         let actions: Vec<&str> = actions.iter().map(String::as_str).filter(|action| *action != "attach").collect();
         assert_eq!(actions, life);
         assert_eq!(docker.events_so_far(&["--filter", "event=die"]), ["die"]);
+        let told = docker.events_so_far(&["--filter", "event=die", "--format", "{{.Actor.Attributes.execDuration}}"]);
+        assert!(matches!(&told[..], [seconds] if seconds.parse::<u64>().is_ok()), "{told:?}");
         assert_eq!(docker.events_so_far(&["--filter", "label=tier=wall", "--filter", "event=start"]), ["start"]);
         assert_eq!(docker.events_so_far(&["--filter", "container=nobody"]), Vec::<String>::new());
+    }
+
+    fn say_what_was_done_from_outside(docker: &Docker) {
+        docker.start("used", &[]);
+        docker.cli(&["cp", "used:/etc/passwd", "-"]).ok();
+        docker.cli(&["top", "used"]).ok();
+        docker.cli(&["export", "used"]).ok();
+        docker.run(&["--name", "seen", "busybox", "true"]).ok();
+        let actions = docker.events_so_far(&["--filter", "type=container", "--filter", "container=used"]);
+        for action in ["archive-path", "top", "export"] {
+            assert!(actions.iter().any(|told| told == action), "{action} in {actions:?}");
+        }
+        let actions = docker.events_so_far(&["--filter", "type=container", "--filter", "container=seen"]);
+        assert_eq!(actions, ["create", "attach", "start", "die"]);
     }
 
     fn say_that_an_end_was_asked_for(docker: &Docker) {

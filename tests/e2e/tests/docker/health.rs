@@ -28,6 +28,8 @@ conforming! {
         assert!(status.ends_with("(healthy)"), "{status}");
         docker.cli(&["ps", "-q", "--filter", "health=unhealthy"]).ok().prints("");
         assert_eq!(docker.events_so_far(&["--filter", "event=health_status"]), ["health_status: unhealthy", "health_status: healthy"]);
+        docker.cli(&["kill", "checked"]).ok();
+        docker.until("checked", "is not probed any more", |inspected| inspected["State"]["Health"]["Status"] == "unhealthy");
     }
 
     /// While it starts, failures do not count.

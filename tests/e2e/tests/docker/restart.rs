@@ -51,7 +51,9 @@ conforming! {
     fn one_that_is_killed_is_started_again(docker: &Docker) {
         docker.start("again", &["--restart", "unless-stopped"]);
         kill_keeper("again");
-        restarted(docker, "again", 1);
+        let again = restarted(docker, "again", 1);
+        let times = |name: &str| again["State"][name].as_str().unwrap().to_owned();
+        assert!(times("FinishedAt") < times("StartedAt") && !times("FinishedAt").starts_with("0001"), "{again}");
         docker.cli(&["exec", "again", "true"]).ok();
     }
 

@@ -24,6 +24,7 @@ conforming! {
             .exits(127)
             .complains(r#"exec: "/no/such": stat /no/such: no such file or directory"#);
         docker.run(&["--rm", "busybox", "/etc/hosts"]).exits(126).complains(r#"exec: "/etc/hosts": permission denied"#);
+        docker.run(&["--rm", "busybox", ""]).exits(127).complains(r#"exec: "": executable file not found in $PATH"#);
         docker.run(&["--rm", "busybox", "/etc"]).exits(126).complains(r#"exec: "/etc": is a directory"#);
         assert_eq!(docker.cli(&["ps", "-aq"]).ok().out(), "", "--rm removes what did not start");
     }
@@ -42,6 +43,9 @@ conforming! {
             .exits(125)
             .complains("unable to find user nobody-here: no matching entries in passwd file");
         docker.run(&["--rm", "-m", "1m", "busybox", "true"]).exits(125).complains("Minimum memory limit allowed is 6MB");
+        docker.run(&["--rm", "--cpuset-cpus", "8000", "busybox", "true"]).exits(125).complains("Requested CPUs are not available - requested 8000, available: 0");
+        docker.run(&["--rm", "--cpuset-mems", "8000", "busybox", "true"]).exits(125).complains("Requested memory nodes are not available - requested 8000, available: 0");
+        docker.run(&["--rm", "--pull", "never", "--platform", "linux/s390x", "busybox", "true"]).exits(125).complains("does not match the specified platform");
         docker.start("taken", &[]);
         docker.run(&["--name", "taken", "busybox", "true"]).exits(125).complains(
             "Conflict. The container name \"/taken\" is already in use by container",

@@ -109,6 +109,10 @@ conforming! {
         docker.get("/services").is(503).says("This node is not a swarm manager.");
         docker.cli(&["node", "ls"]).exits(1).complains("This node is not a swarm manager.");
         assert_eq!(docker.get("/plugins").is(200).json(), json!([]));
+        // It has to be read before it is answered: a client that still writes would see a broken pipe.
+        for _ in 0..20 {
+            docker.cli(&["volume", "create", "some"]).exits(1).complains("volumes cannot be made yet");
+        }
         docker.post("/build").is(501).says("does not build images yet");
     }
 }
