@@ -2,19 +2,20 @@
 //! one JSON object a line, with the text, its stream and the time.
 //!
 //! A container cannot fill the host's disk with its output: a log is files of a
-//! bounded size (`NAME`, `NAME.1`, `NAME.2` …, newest first), and of those a
-//! bounded number ([`Retention`]).
+//! bounded size, and of those a bounded number ([`Retention`]).
 //!
 //! What is read of a container at once has one time and is written at once:
 //! short lines become some thirty times as long here, and a container that
 //! floods its output must not cost a system call for each of them.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+mod files;
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+pub use files::{newer_than, open_all};
 use serde::{Deserialize, Serialize};
 
 use crate::file::VERSION;
@@ -88,6 +89,8 @@ pub struct LogFile {
     /// The member of each entry that has its attributes, if there are any.
     attrs: String,
     file: File,
+    /// Held while files are renamed.
+    lock: File,
     length: u64,
     /// Entries that are not in the file yet; empty between calls.
     pending: Vec<u8>,
@@ -100,9 +103,10 @@ impl LogFile {
             true => String::new(),
             false => format!("\"attrs\":{},", serde_json::to_string(attributes)?),
         };
-        let file = append(&path)?;
+        let lock = files::open_lock(&path)?;
+        let file = files::append(&path)?;
         let length = file.metadata()?.len();
-        Ok(Self { path, retention, attrs, file, length, pending: Vec::new() })
+        Ok(Self { path, retention, attrs, file, lock, length, pending: Vec::new() })
     }
 
     /// Adds an [`Entry`] of this text; `rest` is all that comes after it, which
@@ -136,39 +140,12 @@ impl LogFile {
         written
     }
 
-    /// The file becomes the first of those before it; the last makes room. The
-    /// only one is begun again: whoever reads it sees that it is another.
+    /// Begins the next file.
     fn rotate(&mut self) -> io::Result<()> {
-        let mut older = files(&self.path);
-        while older.len() >= self.retention.files.max(1) as usize {
-            fs::remove_file(older.remove(0))?;
-        }
-        for (n, file) in (1..=older.len()).rev().zip(older) {
-            fs::rename(file, rotated(&self.path, n))?;
-        }
-        self.file = append(&self.path)?;
+        self.file = files::rotate(&self.path, &self.lock, self.retention.files as usize)?;
         self.length = 0;
         Ok(())
     }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
-}
-
-fn rotated(path: &Path, n: usize) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{n}"));
-    name.into()
-}
-
-/// The files of a log that exist, oldest first.
-pub fn files(path: &Path) -> Vec<PathBuf> {
-    let rotated = (1..).map(|n| rotated(path, n)).take_while(|path| path.exists());
-    let newest = [path.to_owned()].into_iter().filter(|path| path.exists());
-    let mut files: Vec<PathBuf> = newest.chain(rotated).collect();
-    files.reverse();
-    files
 }
 
 impl LineBuffer {
@@ -240,17 +217,34 @@ fn incomplete_tail(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use proptest::prelude::*;
 
+    /// A log in a directory of its own.
+    fn fresh_log(retention: Retention) -> (tempfile::TempDir, PathBuf, LogFile) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = LogFile::open(path.clone(), retention, &BTreeMap::new()).unwrap();
+        (dir, path, log)
+    }
+
+    fn entries_in(file: &File) -> Vec<Entry> {
+        let text = io::read_to_string(file).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     fn entries(path: &Path) -> Vec<Entry> {
-        files(path)
-            .iter()
-            .flat_map(|file| {
-                let text = fs::read_to_string(file).unwrap();
-                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()
-            })
-            .collect()
+        open_all(path).unwrap().iter().flat_map(entries_in).collect()
+    }
+
+    /// Of its files, oldest first.
+    fn lengths(path: &Path) -> Vec<u64> {
+        open_all(path).unwrap().iter().map(|file| file.metadata().unwrap().len()).collect()
     }
 
     proptest! {
@@ -258,9 +252,7 @@ mod tests {
         #[test]
         fn text_comes_back(text in "[a-zä€😀\n]{0,2000}", times in 1usize..30, piece in 1usize..5000) {
             let text = text.repeat(times);
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("log");
-            let mut log = LogFile::open(path.clone(), Retention::default(), &BTreeMap::new()).unwrap();
+            let (_dir, path, mut log) = fresh_log(Retention::default());
             let mut buffer = LineBuffer::new("stdout");
             for piece in text.as_bytes().chunks(piece) {
                 buffer.append(piece, &mut log).unwrap();
@@ -276,9 +268,7 @@ mod tests {
     fn a_flood_keeps_its_end_only() {
         for files_kept in [1, 2, 5] {
             let retention = Retention { file_size: 1 << 20, files: files_kept };
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("log");
-            let mut log = LogFile::open(path.clone(), retention, &BTreeMap::new()).unwrap();
+            let (_dir, path, mut log) = fresh_log(retention);
             let mut buffer = LineBuffer::new("stderr");
             let line = "y".repeat(MAX_LINE - 1) + "\n";
             let lines = (retention.file_size * u64::from(files_kept + 2)) as usize / line.len();
@@ -286,8 +276,8 @@ mod tests {
                 buffer.append(line.as_bytes(), &mut log).unwrap();
             }
             buffer.append(b"the end\n", &mut log).unwrap();
-            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), files_kept as usize);
-            let lengths = files(&path).into_iter().map(|file| fs::metadata(file).unwrap().len());
+            let lengths = lengths(&path);
+            assert_eq!(lengths.len(), files_kept as usize);
             assert!(lengths.into_iter().all(|length| length <= retention.file_size));
             assert_eq!(entries(&path).last().unwrap().log, "the end\n");
         }
@@ -297,19 +287,17 @@ mod tests {
     /// had room for its next entry, and nothing is missing in between.
     #[test]
     fn short_lines_fill_each_file_to_its_limit() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
         let retention = Retention { file_size: 4 << 20, files: 5 };
-        let mut log = LogFile::open(path.clone(), retention, &BTreeMap::new()).unwrap();
+        let (_dir, path, mut log) = fresh_log(retention);
         let (mut out, mut err) = (LineBuffer::new("stdout"), LineBuffer::new("stderr"));
         let mut next = 0;
-        while fs::read_dir(dir.path()).unwrap().count() < 4 {
+        while lengths(&path).len() < 4 {
             let chunk: String = (next..next + 5000).map(|number| format!("{number}\n")).collect();
             let buffer = if next % 2 == 0 { &mut out } else { &mut err };
             buffer.append(chunk.as_bytes(), &mut log).unwrap();
             next += 5000;
         }
-        let lengths: Vec<u64> = files(&path).iter().map(|file| fs::metadata(file).unwrap().len()).collect();
+        let lengths = lengths(&path);
         let longest_entry = 100;
         let (last, full) = lengths.split_last().unwrap();
         assert!(
@@ -326,9 +314,7 @@ mod tests {
     /// A disk that is full for a while costs what came meanwhile, and no more.
     #[test]
     fn what_cannot_be_written_does_not_spoil_what_follows() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let mut log = LogFile::open(path.clone(), Retention::default(), &BTreeMap::new()).unwrap();
+        let (_dir, path, mut log) = fresh_log(Retention::default());
         let mut buffer = LineBuffer::new("stdout");
         buffer.append(b"before\nbegun ", &mut log).unwrap();
         let good = std::mem::replace(&mut log.file, File::open(&path).unwrap());
@@ -337,5 +323,70 @@ mod tests {
         buffer.append(b"and kept\n", &mut log).unwrap();
         let texts: Vec<String> = entries(&path).into_iter().map(|entry| entry.log).collect();
         assert_eq!(texts, ["before\n", "begun again and kept\n"]);
+    }
+
+    /// However a writer renames meanwhile: what was there is there, once and in
+    /// its order, and what is open goes on with what came after it.
+    #[test]
+    fn readers_meet_each_file_once_while_the_writer_renames_them() {
+        let files_kept = 4;
+        let (_dir, path, mut log) = fresh_log(Retention { file_size: 1000, files: files_kept });
+        let written = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut buffer = LineBuffer::new("stdout");
+                for number in 0..40_000 {
+                    buffer.append(format!("{number}\n").as_bytes(), &mut log).unwrap();
+                    written.store(number + 1, Ordering::SeqCst);
+                }
+            });
+            let numbers = |file: &File| -> Vec<usize> {
+                let is_whole = |line: &&str| line.ends_with('\n');
+                let text = io::read_to_string(file).unwrap();
+                let lines = text.split_inclusive('\n').filter(is_whole);
+                lines.map(|line| Entry::parse(line.as_bytes()).unwrap().log.trim().parse().unwrap()).collect()
+            };
+            let in_sequence = |numbers: &[usize]| numbers.windows(2).all(|two| two[1] == two[0] + 1);
+            let mut followed = 0;
+            while written.load(Ordering::SeqCst) < 40_000 {
+                let before = written.load(Ordering::SeqCst);
+                let files = open_all(&path).unwrap();
+                let each: Vec<Vec<usize>> = files.iter().map(&numbers).collect();
+                let read = each.concat();
+                assert!(in_sequence(&read), "{read:?}");
+                assert!(files.len() == files_kept as usize || before < 100, "{} files after {before}", files.len());
+                assert!(read.last().is_none_or(|last| last + 1 >= before), "{before}: {read:?}");
+                // As one that has read slowly goes on.
+                let (Some(second), Some(of_second)) = (files.get(1), each.get(1)) else { continue };
+                let is_full = files.len() > 2;
+                let newer = newer_than(&path, second).unwrap();
+                let is_kept = second.metadata().unwrap().nlink() > 0;
+                let newer: Vec<usize> = newer.iter().flat_map(&numbers).collect();
+                assert!(in_sequence(&newer), "{newer:?}");
+                if is_full && is_kept {
+                    followed += 1;
+                    assert!(in_sequence(&[&of_second[..], &newer[..]].concat()), "{of_second:?} and then {newer:?}");
+                }
+            }
+            assert!(followed > 0, "none was followed");
+        });
+    }
+
+    /// One that was killed between two of its renames hides nothing, neither from
+    /// readers nor from the next.
+    #[test]
+    fn a_number_that_is_missing_hides_no_older_file() {
+        let (_dir, path, mut log) = fresh_log(Retention { file_size: 1, files: 3 });
+        let mut buffer = LineBuffer::new("stdout");
+        for line in ["one\n", "two\n", "three\n"] {
+            buffer.append(line.as_bytes(), &mut log).unwrap();
+        }
+        let texts = || entries(&path).into_iter().map(|entry| entry.log).collect::<Vec<_>>();
+        assert_eq!(texts(), ["one\n", "two\n", "three\n"]);
+        fs::rename(path.with_extension("1"), path.with_extension("3")).unwrap();
+        fs::rename(path.with_extension("2"), path.with_extension("4")).unwrap();
+        assert_eq!(texts(), ["one\n", "two\n", "three\n"]);
+        buffer.append(b"four\n", &mut log).unwrap();
+        assert_eq!(texts(), ["two\n", "three\n", "four\n"]);
     }
 }

@@ -3,20 +3,20 @@
 //! A thread reads, and waits when its client does; a log of gigabytes costs
 //! neither the daemon's memory nor anybody else's time.
 
+mod reader;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use casemate_record::log::{self, Entry as LogEntry};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
 use tokio::sync::mpsc;
 
+use self::reader::{Reader, Step};
 use super::entry::Entry;
 
 /// Entries read ahead of the client.
@@ -46,13 +46,14 @@ pub struct LogItem {
 impl Entry {
     /// The log, oldest first; ends with the log, or when followed with the
     /// container's run.
-    pub fn logs(self: &Rc<Self>, request: LogRequest) -> io::Result<mpsc::Receiver<LogItem>> {
+    pub fn logs(self: &Rc<Self>, mut request: LogRequest) -> io::Result<mpsc::Receiver<LogItem>> {
         let (items, receiver) = mpsc::channel(AHEAD);
         let paths = self.container().paths.clone();
-        let follow = request.follow && self.status().is_up();
+        request.follow &= self.status().is_up();
+        let follow = request.follow;
         // Closed when there is no more to come, which wakes the thread.
         let (over, ending) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let reader = Reader { log: paths.log(), request, items: items.clone(), over };
+        let passing = Passing { log: paths.log(), request, items: items.clone(), over };
         if follow {
             let watch = Watch::new(&paths.dir)?;
             let mut life = self.watch();
@@ -64,155 +65,45 @@ impl Entry {
                 }
                 drop(ending);
             });
-            tokio::task::spawn_blocking(move || reader.follow(&watch));
+            tokio::task::spawn_blocking(move || passing.pass_on(Some(&watch)));
         } else {
-            tokio::task::spawn_blocking(move || reader.read_once());
+            tokio::task::spawn_blocking(move || passing.pass_on(None));
         }
         Ok(receiver)
     }
 }
 
-struct Reader {
+/// Reads in a thread of its own.
+struct Passing {
     log: PathBuf,
     request: LogRequest,
     items: mpsc::Sender<LogItem>,
     over: OwnedFd,
 }
 
-/// The client has gone.
-struct Gone;
-
-impl Reader {
-    fn read_once(self) {
-        if let Err(error) = self.read_all() {
+impl Passing {
+    fn pass_on(self, watch: Option<&Watch>) {
+        if let Err(error) = self.try_pass_on(watch) {
             tracing::warn!(path = %self.log.display(), %error, "log not read");
         }
     }
 
-    fn follow(self, watch: &Watch) {
-        if let Err(error) = self.try_follow(watch) {
-            tracing::warn!(path = %self.log.display(), %error, "log not followed");
-        }
-    }
-
-    fn try_follow(&self, watch: &Watch) -> io::Result<()> {
-        let Some(mut current) = self.read_all()? else {
-            return Ok(());
-        };
+    fn try_pass_on(&self, watch: Option<&Watch>) -> io::Result<()> {
+        let mut reader = Reader::open(self.log.clone(), self.request.clone())?;
+        let mut over = watch.is_none();
         loop {
-            let over = watch.wait(&self.over)?;
-            loop {
-                if let Some(reader) = &mut current
-                    && self.pass_on(reader).is_err()
-                {
+            let Step { items, is_at_end } = reader.step()?;
+            for item in items {
+                if self.items.blocking_send(item).is_err() {
                     return Ok(());
                 }
-                // A rotated log goes on in a new file.
-                match File::open(&self.log).ok().filter(|file| is_another(current.as_ref(), file)) {
-                    Some(file) => current = Some(BufReader::new(file)),
-                    None => break,
-                }
             }
-            if over {
-                return Ok(());
+            match watch {
+                _ if !is_at_end => {}
+                Some(watch) if !over => over = watch.wait(&self.over)?,
+                _ => return Ok(()),
             }
         }
-    }
-
-    /// What is there; the newest file's reader is returned, unless the client
-    /// has gone.
-    fn read_all(&self) -> io::Result<Option<Option<BufReader<File>>>> {
-        let mut skip = match self.request.tail {
-            Some(tail) => self.count()?.saturating_sub(tail),
-            None => 0,
-        };
-        let mut current = None;
-        for path in log::files(&self.log) {
-            let mut reader = match File::open(&path) {
-                Ok(file) => BufReader::new(file),
-                // Rotated away meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            while let Some(entry) = next_entry(&mut reader)? {
-                if !self.wants(&entry) {
-                    continue;
-                }
-                if skip > 0 {
-                    skip -= 1;
-                    continue;
-                }
-                if self.send(entry).is_err() {
-                    return Ok(None);
-                }
-            }
-            current = Some(reader);
-        }
-        Ok(Some(current))
-    }
-
-    fn count(&self) -> io::Result<usize> {
-        let mut count = 0;
-        for path in log::files(&self.log) {
-            let mut reader = BufReader::new(File::open(&path)?);
-            while let Some(entry) = next_entry(&mut reader)? {
-                count += usize::from(self.wants(&entry));
-            }
-        }
-        Ok(count)
-    }
-
-    fn pass_on(&self, reader: &mut BufReader<File>) -> Result<(), Gone> {
-        while let Ok(Some(entry)) = next_entry(reader) {
-            if self.wants(&entry) {
-                self.send(entry)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn wants(&self, entry: &LogEntry) -> bool {
-        let LogRequest { stdout, stderr, since, until, .. } = &self.request;
-        let stream = if entry.stream == "stderr" { *stderr } else { *stdout };
-        if !stream || (since.is_none() && until.is_none()) {
-            return stream;
-        }
-        let Ok(time) = entry.time.parse::<Timestamp>() else {
-            return true;
-        };
-        since.is_none_or(|since| time >= since) && until.is_none_or(|until| time <= until)
-    }
-
-    fn send(&self, entry: LogEntry) -> Result<(), Gone> {
-        let LogEntry { log, stream, attrs, time } = entry;
-        let item = LogItem { text: log.into_bytes(), stderr: stream == "stderr", attrs, time };
-        self.items.blocking_send(item).map_err(|_| Gone)
-    }
-}
-
-fn is_another(current: Option<&BufReader<File>>, file: &File) -> bool {
-    let inode = |file: &File| file.metadata().map(|metadata| metadata.ino()).ok();
-    current.is_none_or(|reader| inode(reader.get_ref()) != inode(file))
-}
-
-/// The next whole entry from where the reader stands; a damaged line does not
-/// hide the others.
-fn next_entry(reader: &mut BufReader<File>) -> io::Result<Option<LogEntry>> {
-    let mut line = Vec::new();
-    loop {
-        let length = reader.read_until(b'\n', &mut line)?;
-        if length == 0 {
-            return Ok(None);
-        }
-        if !line.ends_with(b"\n") {
-            // Half written: read again from its beginning next time.
-            reader.seek(SeekFrom::Current(-(line.len() as i64)))?;
-            return Ok(None);
-        }
-        if let Some(entry) = LogEntry::parse(&line) {
-            return Ok(Some(entry));
-        }
-        line.clear();
     }
 }
 
