@@ -86,7 +86,7 @@ async fn route(method: &Method, segments: &[&str], call: Call) -> Reply {
         ("POST", ["containers", "prune"]) => containers::prune(&call).await,
         ("GET", ["containers", id, "json"]) => containers::inspect(&call, id).await,
         ("GET", ["containers", id, "top"]) => containers::top(&call, id).await,
-        ("GET", ["containers", id, "logs"]) => containers::logs(&call, id),
+        ("GET", ["containers", id, "logs"]) => containers::logs(&call, id).await,
         ("GET", ["containers", id, "stats"]) => containers::stats(&call, id),
         ("POST", ["containers", id, "start"]) => containers::start(&call, id).await,
         ("POST", ["containers", id, "stop"]) => containers::stop(&call, id).await,

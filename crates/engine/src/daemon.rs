@@ -54,6 +54,7 @@ pub struct Daemon {
     execs: RefCell<exec::Execs>,
     events: Events,
     puller: Puller,
+    log_growth: Rc<logs::Growth>,
 }
 
 impl Daemon {
@@ -76,10 +77,12 @@ impl Daemon {
             names: RefCell::default(),
             execs: RefCell::default(),
             events: Events::new(),
+            log_growth: Rc::default(),
         });
         for container in containers {
             daemon.names.borrow_mut().insert(container.name.clone(), Some(container.id.clone()));
-            daemon.containers.borrow_mut().insert(container.id.clone(), Rc::new(Entry::new(container)));
+            let entry = Rc::new(Entry::new(container, Rc::clone(&daemon.log_growth)));
+            daemon.containers.borrow_mut().insert(entry.id.clone(), entry);
         }
         let adopted: Vec<_> = daemon
             .entries()

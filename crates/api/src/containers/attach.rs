@@ -75,7 +75,7 @@ impl Asked {
     /// What it wrote before.
     async fn replay(&self, connection: &mut Connection) -> std::io::Result<()> {
         let Wanted { stdout, stderr, .. } = self.wanted;
-        let mut items = self.entry.logs(LogRequest { stdout, stderr, ..LogRequest::default() })?;
+        let mut items = self.entry.logs(LogRequest { stdout, stderr, ..LogRequest::default() }).await?;
         let raw = self.entry.container().record.tty || !connection.framed;
         while let Some(item) = items.recv().await {
             connection.writer.write_all(&hijack::framed(item.stderr, &item.text, raw)).await?;

@@ -11,7 +11,7 @@ use crate::hijack::{content_type, framed};
 use crate::reply::Reply;
 use crate::request::Call;
 
-pub(crate) fn logs(call: &Call, id: &str) -> Reply {
+pub(crate) async fn logs(call: &Call, id: &str) -> Reply {
     let entry = call.container(id)?;
     let query = &call.query;
     let (timestamps, details, follow) = (query.flag("timestamps"), query.flag("details"), query.flag("follow"));
@@ -32,7 +32,7 @@ pub(crate) fn logs(call: &Call, id: &str) -> Reply {
         return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, "configured logging driver does not support reading"));
     }
     let terminal = container.record.tty;
-    let mut items = entry.logs(request).map_err(|error| {
+    let mut items = entry.logs(request).await.map_err(|error| {
         ApiError::from(casemate_model::Failure::new(
             casemate_model::ErrorClass::Internal,
             format!("cannot read the log of container {}: {error}", entry.id),

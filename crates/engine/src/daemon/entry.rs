@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 
 use super::attach::Streams;
 use super::health::Health;
+use super::logs::Growth;
 use super::restart::Backoff;
 use crate::container::Container;
 
@@ -94,10 +95,12 @@ pub struct Entry {
     pub(crate) attaching: RefCell<Vec<oneshot::Sender<Streams>>>,
     pub(crate) backoff: Cell<Backoff>,
     pub(crate) health: Health,
+    /// Shared by all.
+    pub(super) growth: Rc<Growth>,
 }
 
 impl Entry {
-    pub(crate) fn new(container: Container) -> Self {
+    pub(super) fn new(container: Container, growth: Rc<Growth>) -> Self {
         let status = resting_status(&container);
         let life = Life {
             status,
@@ -117,6 +120,7 @@ impl Entry {
             attaching: RefCell::default(),
             backoff: Cell::default(),
             health: Health::default(),
+            growth,
         }
     }
 

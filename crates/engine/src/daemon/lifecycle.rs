@@ -32,7 +32,7 @@ impl Daemon {
         .await;
         match made {
             Ok(container) => {
-                let entry = Rc::new(Entry::new(container));
+                let entry = Rc::new(Entry::new(container, Rc::clone(&self.log_growth)));
                 self.names.borrow_mut().insert(name, Some(entry.id.clone()));
                 self.containers.borrow_mut().insert(entry.id.clone(), Rc::clone(&entry));
                 self.note(&entry, "create", []);

@@ -1,25 +1,27 @@
 //! Reading a container's log, once or as it grows.
 //!
-//! A thread reads, and waits when its client does; a log of gigabytes costs
-//! neither the daemon's memory nor anybody else's time.
+//! It is read a step at a time, in a thread; between two steps nothing but a task
+//! waits, for the client or for the log. So a log of gigabytes costs neither the
+//! daemon's memory nor anybody else's time, and a client that does not read holds
+//! no thread.
 
+mod growth;
 mod reader;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::inotify;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use self::growth::Grown;
+pub(super) use self::growth::Growth;
 use self::reader::{Reader, Step};
-use super::entry::Entry;
+use super::blocking;
+use super::entry::{Entry, Life};
 
-/// Entries read ahead of the client.
+/// Entries read ahead of the client, beside those of a step.
 const AHEAD: usize = 64;
 
 /// Which part of a log is wanted.
@@ -45,92 +47,193 @@ pub struct LogItem {
 
 impl Entry {
     /// The log, oldest first; ends with the log, or when followed with the
-    /// container's run.
-    pub fn logs(self: &Rc<Self>, mut request: LogRequest) -> io::Result<mpsc::Receiver<LogItem>> {
-        let (items, receiver) = mpsc::channel(AHEAD);
-        let paths = self.container().paths.clone();
+    /// container's run. On a `LocalSet`.
+    pub async fn logs(&self, mut request: LogRequest) -> io::Result<mpsc::Receiver<LogItem>> {
+        let log = self.container().paths.log();
         request.follow &= self.status().is_up();
-        let follow = request.follow;
-        // Closed when there is no more to come, which wakes the thread.
-        let (over, ending) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let passing = Passing { log: paths.log(), request, items: items.clone(), over };
-        if follow {
-            let watch = Watch::new(&paths.dir)?;
-            let mut life = self.watch();
-            let exits = life.borrow().exits;
-            tokio::task::spawn_local(async move {
-                tokio::select! {
-                    _ = life.wait_for(|life| life.exits != exits || life.removed) => {}
-                    () = items.closed() => {}
-                }
-                drop(ending);
+        // Before anything is read: what comes later is told of.
+        let following = match request.follow {
+            true => {
+                Some(Following { grown: self.growth.of(&log)?, life: self.watch(), exits: self.life.borrow().exits })
+            }
+            false => None,
+        };
+        read(log, request, following).await
+    }
+}
+
+async fn read(log: PathBuf, request: LogRequest, following: Option<Following>) -> io::Result<mpsc::Receiver<LogItem>> {
+    let path = log.clone();
+    let reader = blocking(move || Reader::open(path, request)).await?;
+    let (items, receiver) = mpsc::channel(AHEAD);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = pass_on(reader, following, &items).await {
+            tracing::warn!(path = %log.display(), %error, "log not read");
+        }
+    });
+    Ok(receiver)
+}
+
+/// What a follower waits for.
+struct Following {
+    grown: Grown,
+    life: watch::Receiver<Life>,
+    exits: u64,
+}
+
+impl Following {
+    /// True if there is more to come.
+    async fn more(&mut self) -> bool {
+        let exits = self.exits;
+        tokio::select! {
+            () = self.grown.grown() => true,
+            _ = self.life.wait_for(|life| life.exits != exits || life.removed) => false,
+        }
+    }
+}
+
+/// Until there is no more, or nobody who wants it.
+async fn pass_on(
+    mut reader: Reader,
+    mut following: Option<Following>,
+    items: &mpsc::Sender<LogItem>,
+) -> io::Result<()> {
+    while !items.is_closed() {
+        let (rest, step) = blocking(move || {
+            let step = reader.step()?;
+            Ok::<_, io::Error>((reader, step))
+        })
+        .await?;
+        reader = rest;
+        let Step { items: read, is_at_end } = step;
+        for item in read {
+            if items.send(item).await.is_err() {
+                return Ok(());
+            }
+        }
+        if !is_at_end {
+            continue;
+        }
+        let Some(waiting) = &mut following else {
+            return Ok(());
+        };
+        tokio::select! {
+            more = waiting.more() => if !more {
+                // What it wrote last is still to be read.
+                following = None;
+            },
+            () = items.closed() => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use casemate_record::log::{LineBuffer, LogFile, Retention};
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    use super::super::entry::Status;
+    use super::*;
+
+    /// Long against what any of it takes.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Runs the body where there is one thread for all that blocks.
+    fn run(body: impl Future<Output = ()>) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+        LocalSet::new().block_on(&runtime, async { timeout(PATIENCE, body).await.expect("it takes for ever") });
+    }
+
+    fn life() -> watch::Sender<Life> {
+        let life = Life { status: Status::Running, exits: 0, exit_code: 0, error: None, removed: false };
+        watch::channel(life).0
+    }
+
+    struct Bed {
+        dir: tempfile::TempDir,
+        log: LogFile,
+        lines: LineBuffer,
+        growth: Growth,
+        life: watch::Sender<Life>,
+    }
+
+    impl Bed {
+        fn new(retention: Retention) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let log = LogFile::open(dir.path().join("log"), retention, &BTreeMap::new()).unwrap();
+            Self { dir, log, lines: LineBuffer::new("stdout"), growth: Growth::default(), life: life() }
+        }
+
+        fn write(&mut self, text: &str) {
+            self.lines.append(text.as_bytes(), &mut self.log).unwrap();
+        }
+
+        async fn read(&self, follow: bool) -> mpsc::Receiver<LogItem> {
+            let log = self.dir.path().join("log");
+            let request = LogRequest { stdout: true, stderr: true, follow, ..LogRequest::default() };
+            let following = follow.then(|| Following {
+                grown: self.growth.of(&log).unwrap(),
+                life: self.life.subscribe(),
+                exits: 0,
             });
-            tokio::task::spawn_blocking(move || passing.pass_on(Some(&watch)));
-        } else {
-            tokio::task::spawn_blocking(move || passing.pass_on(None));
-        }
-        Ok(receiver)
-    }
-}
-
-/// Reads in a thread of its own.
-struct Passing {
-    log: PathBuf,
-    request: LogRequest,
-    items: mpsc::Sender<LogItem>,
-    over: OwnedFd,
-}
-
-impl Passing {
-    fn pass_on(self, watch: Option<&Watch>) {
-        if let Err(error) = self.try_pass_on(watch) {
-            tracing::warn!(path = %self.log.display(), %error, "log not read");
+            read(log, request, following).await.unwrap()
         }
     }
 
-    fn try_pass_on(&self, watch: Option<&Watch>) -> io::Result<()> {
-        let mut reader = Reader::open(self.log.clone(), self.request.clone())?;
-        let mut over = watch.is_none();
-        loop {
-            let Step { items, is_at_end } = reader.step()?;
-            for item in items {
-                if self.items.blocking_send(item).is_err() {
-                    return Ok(());
+    async fn next(items: &mut mpsc::Receiver<LogItem>) -> Option<String> {
+        Some(String::from_utf8(items.recv().await?.text).unwrap())
+    }
+
+    #[test]
+    fn clients_that_do_not_read_hold_no_thread() {
+        run(async {
+            let mut bed = Bed::new(Retention::default());
+            let text: String = (0..20_000).map(|number| format!("{number}\n")).collect();
+            bed.write(&text);
+            let mut unread = Vec::new();
+            for number in 0..20 {
+                unread.push(bed.read(number % 2 == 0).await);
+            }
+            for items in &unread {
+                // Each has come as far as it may.
+                while items.len() < AHEAD {
+                    tokio::task::yield_now().await;
                 }
             }
-            match watch {
-                _ if !is_at_end => {}
-                Some(watch) if !over => over = watch.wait(&self.over)?,
-                _ => return Ok(()),
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            // And is not lost.
+            let mut last = unread.swap_remove(1);
+            for number in 0..20_000 {
+                assert_eq!(next(&mut last).await.unwrap(), format!("{number}\n"));
             }
-        }
-    }
-}
-
-/// Tells of changes in a container's directory: its log grows, or is rotated.
-struct Watch(OwnedFd);
-
-impl Watch {
-    fn new(dir: &Path) -> io::Result<Self> {
-        let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-        inotify::add_watch(fd.as_fd(), dir, events)?;
-        Ok(Self(fd))
+            assert_eq!(next(&mut last).await, None);
+        });
     }
 
-    /// Waits for a change; true if there is no more to come.
-    fn wait(&self, over: &OwnedFd) -> io::Result<bool> {
-        let mut polled = [PollFd::new(&self.0, PollFlags::IN), PollFd::new(over, PollFlags::IN)];
-        loop {
-            match poll(&mut polled, None) {
-                Ok(_) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+    /// All that it writes, in however many files, up to what it wrote last.
+    #[test]
+    fn followers_read_until_the_container_has_ended() {
+        run(async {
+            let mut bed = Bed::new(Retention { file_size: 1000, files: 20 });
+            bed.write("first\n");
+            let mut items = bed.read(true).await;
+            assert_eq!(next(&mut items).await.unwrap(), "first\n");
+            for number in 0..30 {
+                bed.write(&format!("{number}\n"));
+                assert_eq!(next(&mut items).await.unwrap(), format!("{number}\n"));
             }
-        }
-        // What happened does not matter: everything is looked at again.
-        let mut events = [0; 4096];
-        while let Ok(1..) = rustix::io::read(&self.0, &mut events) {}
-        Ok(!polled[1].revents().is_empty())
+            let burst: String = (30..100).map(|number| format!("{number}\n")).collect();
+            bed.write(&burst);
+            bed.life.send_modify(|life| life.exits += 1);
+            for number in 30..100 {
+                assert_eq!(next(&mut items).await.unwrap(), format!("{number}\n"));
+            }
+            assert_eq!(next(&mut items).await, None);
+        });
     }
 }
