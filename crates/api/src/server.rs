@@ -254,7 +254,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Silenced<T> {
 
 #[cfg(test)]
 mod tests {
-    use casemate_engine::Settings;
+    use casemate_engine::{Settings, paced};
     use casemate_model::Isolation;
     use tokio::net::{UnixListener, UnixStream};
     use tokio::task::LocalSet;
@@ -262,6 +262,9 @@ mod tests {
     use super::*;
 
     const REQUEST: &[u8] = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n";
+
+    /// Long against what any request takes.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     /// Long against what a request takes, short against a test's patience.
     const HEAD: Duration = Duration::from_millis(200);
@@ -296,6 +299,36 @@ mod tests {
                 body(server, path.clone()).await;
             })
             .await;
+    }
+
+    /// As long as they like, and more of them than may have a thread.
+    #[test]
+    fn clients_that_do_not_send_their_archives_hold_up_nobody_else() {
+        const CLIENTS: usize = paced::THREADS + 8;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().max_blocking_threads(paced::THREADS + 1).build().unwrap();
+        runtime.block_on(serving(CLIENTS + 1, |_, path| async move {
+            let mut stalled = Vec::new();
+            for path_and_query in ["/images/load", "/images/create?fromSrc=-&repo=x"].into_iter().cycle().take(CLIENTS) {
+                let mut client = UnixStream::connect(&path).await.unwrap();
+                let head = format!(
+                    "POST {path_and_query} HTTP/1.1\r\nHost: docker\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n"
+                );
+                client.write_all(head.as_bytes()).await.unwrap();
+                // Its handler wants the archive, and does not get it.
+                let mut start = [0; 12];
+                client.read_exact(&mut start).await.unwrap();
+                assert_eq!(&start, b"HTTP/1.1 100");
+                stalled.push(client);
+            }
+            let mut other = UnixStream::connect(&path).await.unwrap();
+            other.write_all(b"GET /images/json HTTP/1.1\r\nHost: docker\r\n\r\n").await.unwrap();
+            let mut start = [0; 12];
+            let answered = tokio::time::timeout(PATIENCE, other.read_exact(&mut start)).await;
+            drop(stalled);
+            assert!(answered.is_ok(), "no thread is left for the images");
+            assert_eq!(&start, b"HTTP/1.1 200");
+        }));
     }
 
     async fn rest_of(mut stream: UnixStream) -> String {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use casemate_engine::{Piece, Pieces};
+use casemate_engine::{Piece, Pieces, paced};
 use casemate_image::{Compression, SIGNATURE, decompress};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
@@ -82,13 +82,14 @@ impl Plain {
             return Ok(Self { start, pieces: received, rest });
         }
         let (plain, pieces) = Pieces::channel();
-        tokio::task::spawn_blocking(move || {
+        paced::spawn(move || {
             let compressed = Pieces::new(start, received);
             if let Err(error) = inflate(compressed, &plain) {
                 // Who is gone does not need it.
                 let _ = plain.blocking_send(Err(error));
             }
-        });
+        })
+        .await;
         Ok(Self { start: Bytes::new(), pieces, rest })
     }
 

@@ -28,6 +28,7 @@ mod lock;
 mod log_options;
 mod names;
 mod options;
+pub mod paced;
 mod pieces;
 mod reconcile;
 mod remove;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use casemate_engine::paced;
 use casemate_image::SaveError;
 use hyper::body::Bytes;
 use serde_json::json;
@@ -19,8 +20,8 @@ pub(crate) async fn load(call: Call) -> Reply {
     let Call { daemon, request, .. } = call;
     let engine = Arc::clone(daemon.engine());
     let (archive, rest) = upload::reader(request.into_body());
-    let loaded = tokio::task::spawn_blocking(move || engine.images().load(archive, &mut |_| {})).await;
-    let loaded = joined(loaded)?;
+    let loading = paced::spawn(move || engine.images().load(archive, &mut |_| {})).await;
+    let loaded = joined(loading.await)?;
     if loaded.is_err() {
         rest.discard().await;
     }
@@ -48,12 +49,13 @@ pub(crate) async fn save(call: &Call, names: Vec<String>) -> Reply {
     let engine = Arc::clone(call.daemon.engine());
     let (sender, mut pieces) = mpsc::channel(1);
     let asked = names.clone();
-    let mut saved = tokio::task::spawn_blocking(move || {
+    let mut saved = paced::spawn(move || {
         let names: Vec<&str> = asked.iter().map(String::as_str).collect();
         let mut download = Download { pieces: sender, pending: Vec::new() };
         engine.images().save(&names, &mut download)?;
         download.flush().map_err(SaveError::Write)
-    });
+    })
+    .await;
     let Some(first) = pieces.recv().await else {
         joined(saved.await)??;
         return Err(ApiError::new(hyper::StatusCode::INTERNAL_SERVER_ERROR, "an archive without content"));

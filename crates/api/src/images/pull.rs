@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use casemate_engine::Daemon;
+use casemate_engine::{Daemon, paced};
 use casemate_image::{ImportRequest, Platform, PullError, PullProgress, PullRequest, Pulled, Reference};
 use casemate_registry::Credentials;
 use hyper::body::Bytes;
@@ -173,7 +173,8 @@ async fn import(call: Call, platform: Option<Platform>) -> Reply {
     let Call { daemon, request: http, .. } = call;
     let engine = Arc::clone(daemon.engine());
     let (archive, rest) = upload::reader(http.into_body());
-    let imported = joined(tokio::task::spawn_blocking(move || engine.images().import(archive, &request)).await)?;
+    let importing = paced::spawn(move || engine.images().import(archive, &request)).await;
+    let imported = joined(importing.await)?;
     if imported.is_err() {
         rest.discard().await;
     }
