@@ -20,7 +20,7 @@ use super::{LogItem, LogRequest};
 
 /// Bytes of a log that are read in a step: enough that going to a thread for it
 /// does not count, little enough to be kept for a client that does not read.
-const STEP: usize = 128 << 10;
+const STEP: usize = 32 << 10;
 
 #[derive(Debug)]
 pub(super) struct Reader {
