@@ -10,6 +10,7 @@ use super::entry::{Entry, Status};
 use super::{Daemon, blocking, to_its_end};
 use crate::container::Container;
 use crate::error::{CommitError, StartError};
+use crate::paced;
 use crate::pieces::Pieces;
 
 /// An image to be made.
@@ -75,9 +76,10 @@ impl Daemon {
             files.layer().await.map_err(|error| CommitError::Files(StartError::Refused(Failure::from(error))))?;
         let layer = Pieces::of(layer);
         let engine = Arc::clone(&self.engine);
-        let made = blocking(move || engine.images().make_on(&base, layer, &request)).await;
+        // At the pace of the guest, if it has one.
+        let made = paced::spawn(move || engine.images().make_on(&base, layer, &request)).await.await;
         drop(files);
-        made.map_err(CommitError::Make)
+        made.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map_err(CommitError::Make)
     }
 }
 
