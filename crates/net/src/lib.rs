@@ -1,13 +1,22 @@
 //! Networks: their addresses, links and firewall.
 
 mod address_pool;
+mod firewall;
 mod inside;
 mod links;
 mod mac;
+mod special_use;
 mod subnet;
+#[cfg(test)]
+mod testbed;
 
 pub use address_pool::{AddressPool, NoFreeSubnet, ParseAddressPoolError, default_pools, free_subnet};
+pub use firewall::{
+    Egress, Firewall, LOOPBACK_MARK, NetworkPolicy, Nft, NftError, PORT_PREFIX, Policy, PortPolicy, Protocol,
+    Publication, Reach, SubnetPolicy, Watch,
+};
 pub use inside::{ConfigureError, Interface, configure};
 pub use links::{LinkError, Links, Pair};
 pub use mac::{MacAddress, ParseMacError};
+pub use special_use::is_public;
 pub use subnet::{AddressError, Subnet, SubnetError};

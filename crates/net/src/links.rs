@@ -156,54 +156,27 @@ fn code(error: &Error) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{self, File};
-    use std::os::fd::AsFd;
+    use std::fs;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
 
+    use crate::testbed::Node;
     use crate::{Interface, configure};
 
-    use rustix::thread::{UnshareFlags, unshare_unsafe};
-
-    /// In a network namespace of its own, which goes with its thread.
-    fn in_namespace<F: Future<Output = ()>>(body: impl FnOnce() -> F + Send + 'static) {
-        if !rustix::process::geteuid().is_root() {
-            return;
+    /// In a network namespace of its own.
+    fn in_namespace<F: Future<Output = ()>>(body: impl FnOnce() -> F + Send) {
+        if let Some(node) = Node::new() {
+            node.run(|runtime| runtime.block_on(body()));
         }
-        let thread = std::thread::spawn(|| {
-            fresh_namespace();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(body());
-        });
-        thread.join().unwrap();
-    }
-
-    #[expect(unsafe_code, reason = "unsharing descriptors would be unsafe")]
-    fn fresh_namespace() {
-        // SAFETY: no descriptors are unshared.
-        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
-    }
-
-    /// Held by its descriptor alone.
-    fn another_namespace() -> File {
-        let open = || {
-            fresh_namespace();
-            File::open("/proc/thread-self/ns/net").unwrap()
-        };
-        std::thread::spawn(open).join().unwrap()
     }
 
     /// From this thread's namespace into another.
-    fn speak(namespace: File, to: std::net::SocketAddr) {
-        let (bound, ready) = std::sync::mpsc::channel();
-        let listener = std::thread::spawn(move || {
-            use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            let listener = std::net::TcpListener::bind(to).unwrap();
-            bound.send(()).unwrap();
-            std::io::read_to_string(listener.accept().unwrap().0).unwrap()
-        });
-        ready.recv().unwrap();
-        std::io::Write::write_all(&mut std::net::TcpStream::connect(to).unwrap(), b"hello").unwrap();
-        assert_eq!(listener.join().unwrap(), "hello");
+    fn speak(to_node: &Node, to: SocketAddr) {
+        let listener = to_node.run(|_| TcpListener::bind(to).unwrap());
+        TcpStream::connect(to).unwrap().write_all(b"hello").unwrap();
+        let mut heard = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "hello");
     }
 
     /// Links of this thread's namespace.
@@ -236,9 +209,9 @@ mod tests {
         in_namespace(|| async {
             let links = Links::open().unwrap();
             let bridge = links.bridge("br-test", &[], None).await.unwrap();
-            let container = another_namespace();
+            let container = Node::new().unwrap();
             let mac = MacAddress::of([10, 1, 0, 2].into());
-            let namespace = container.as_fd();
+            let namespace = container.namespace();
             let pair =
                 Pair { name: "veth-test", bridge, inside: "eth0", namespace, mac, mtu: Some(1400), isolated: true };
             links.pair(&pair).await.unwrap();
@@ -250,7 +223,7 @@ mod tests {
             };
             configure(namespace, &interface).unwrap();
             links.bridge("br-test", &["10.1.0.1/24".parse().unwrap()], None).await.unwrap();
-            speak(container.try_clone().unwrap(), "10.1.0.2:4711".parse().unwrap());
+            speak(&container, "10.1.0.2:4711".parse().unwrap());
             let missing = configure(namespace, &Interface { name: "eth7".into(), ..interface }).unwrap_err();
             assert_eq!(missing.to_string(), "link eth7 cannot be found");
             let error = links.pair(&pair).await.unwrap_err();
@@ -265,9 +238,9 @@ mod tests {
     fn what_cannot_be_a_pair_leaves_nothing() {
         in_namespace(|| async {
             let links = Links::open().unwrap();
-            let container = another_namespace();
+            let container = Node::new().unwrap();
             let mac = MacAddress::of([10, 1, 0, 2].into());
-            let namespace = container.as_fd();
+            let namespace = container.namespace();
             let pair =
                 Pair { name: "veth-test", bridge: 4711, inside: "eth0", namespace, mac, mtu: None, isolated: false };
             links.pair(&pair).await.unwrap_err();

@@ -1,0 +1,100 @@
+//! What the firewall is to do, as plain data: all of it, whatever is in the kernel.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::MacAddress;
+
+/// Names of ports begin with this, and the rules know them by it.
+pub const PORT_PREFIX: &str = "cm-";
+
+/// Mark of the connections that serve a published port on the host's loopback
+/// addresses, which sealed containers take.
+pub const LOOPBACK_MARK: u32 = 0xca5e;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    pub networks: Vec<NetworkPolicy>,
+    pub ports: Vec<PortPolicy>,
+    pub publications: Vec<Publication>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkPolicy {
+    pub bridge: String,
+    pub reach: Reach,
+    pub subnets: Vec<SubnetPolicy>,
+    /// Whether its containers may speak to one another. Their ports have to be
+    /// isolated where they may not.
+    pub icc: bool,
+    /// Whether what leaves has the host's address.
+    pub masquerade: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubnetPolicy {
+    pub net: IpNet,
+    pub gateway: IpAddr,
+}
+
+/// What a network's containers reach beside one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everything, the host included.
+    Host,
+    /// The outside, and of the host the gateway.
+    Outside,
+    /// The gateway.
+    Internal,
+    /// What each port's `egress` says. Nobody reaches them but by published ports.
+    Sealed,
+}
+
+/// One container's end of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPolicy {
+    /// Name of the link on the host.
+    pub link: String,
+    pub bridge: String,
+    pub mac: MacAddress,
+    /// Those it may speak from, its link-local one included.
+    pub addresses: Vec<IpAddr>,
+    /// Of a sealed network's port.
+    pub egress: Egress,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Egress {
+    /// What is on the Internet, for everyone.
+    pub public: bool,
+    /// And these.
+    pub ranges: Vec<IpNet>,
+}
+
+/// A port of the host that leads to one of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    pub protocol: Protocol,
+    /// All of the host's addresses of this family if it is unspecified. Loopback
+    /// addresses have no rule: who serves them listens there.
+    pub host: SocketAddr,
+    pub to: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl Protocol {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+}

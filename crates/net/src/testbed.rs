@@ -1,0 +1,53 @@
+//! Machines for tests: each a network namespace, none with a way to the real ones.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::resume_unwind;
+
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use tokio::runtime::{Builder, Runtime};
+
+/// A network namespace, held by its descriptor.
+#[derive(Debug)]
+pub(crate) struct Node(File);
+
+impl Node {
+    /// None without the rights to make one.
+    pub(crate) fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let open = || {
+            fresh_namespace();
+            File::open("/proc/thread-self/ns/net").unwrap()
+        };
+        let node = Self(std::thread::spawn(open).join().unwrap());
+        // An address is there when it is given.
+        node.set("ipv6/conf/default/accept_dad", "0");
+        Some(node)
+    }
+
+    /// On a thread in there. Sockets that are made in there stay there.
+    pub(crate) fn run<R: Send>(&self, body: impl FnOnce(&Runtime) -> R + Send) -> R {
+        let work = || {
+            move_into_link_name_space(self.namespace(), Some(LinkNameSpaceType::Network)).unwrap();
+            body(&Builder::new_current_thread().enable_all().build().unwrap())
+        };
+        std::thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    pub(crate) fn namespace(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// A setting under /proc/sys/net.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        self.run(|_| fs::write(format!("/proc/sys/net/{name}"), value).unwrap());
+    }
+}
+
+#[expect(unsafe_code, reason = "unsharing descriptors would be unsafe")]
+fn fresh_namespace() {
+    // SAFETY: no descriptors are unshared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
+}
