@@ -8,8 +8,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoBridgePort, InfoData, InfoVeth, LinkMessage};
 use rtnetlink::{Error, Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth};
+use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::task::JoinHandle;
 
 use crate::MacAddress;
@@ -63,7 +65,8 @@ impl Links {
     /// made so. Returns its index.
     pub async fn bridge(&self, name: &str, addresses: &[IpNet], mtu: Option<u32>) -> Result<u32, LinkError> {
         let failed = LinkError::of(name, "made");
-        let mut bridge = LinkBridge::new(name).up();
+        // Otherwise it would have that of a port, and another as ports come and go.
+        let mut bridge = LinkBridge::new(name).address(random_mac().to_vec()).up();
         if let Some(mtu) = mtu {
             bridge = bridge.mtu(mtu);
         }
@@ -82,7 +85,12 @@ impl Links {
     pub(crate) async fn give(&self, name: &str, index: u32, addresses: &[IpNet]) -> Result<(), LinkError> {
         for address in addresses {
             let (ip, prefix): (IpAddr, u8) = (address.addr(), address.prefix_len());
-            match self.handle.address().add(index, ip, prefix).execute().await {
+            let mut add = self.handle.address().add(index, ip, prefix);
+            if ip.is_ipv6() {
+                // Nobody else has it, and whoever listens there need not wait until that is seen.
+                add.message_mut().header.flags = AddressHeaderFlags::Nodad;
+            }
+            match add.execute().await {
                 Err(source) if code(&source) == Some(libc::EEXIST) => {}
                 added => added.map_err(LinkError::of(name, "given its addresses"))?,
             }
@@ -105,7 +113,10 @@ impl Links {
         let settled = async {
             let index = self.index(pair.name).await?;
             // Before it is up: nothing passes that the policy does not let.
-            let port = LinkBridgePort::new(index).append_info_data(InfoBridgePort::Isolated(pair.isolated));
+            let port = LinkBridgePort::new(index)
+                .append_info_data(InfoBridgePort::Isolated(pair.isolated))
+                // With br_netfilter, what a container sends to its own published port never leaves the bridge.
+                .append_info_data(InfoBridgePort::HairpinMode(true));
             self.handle.link().set_port(port.build()).execute().await?;
             self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
         };
@@ -143,6 +154,14 @@ impl Drop for Links {
     fn drop(&mut self) {
         self.connection.abort();
     }
+}
+
+/// Local, and not of a group.
+fn random_mac() -> [u8; 6] {
+    let mut mac = [0; 6];
+    getrandom(&mut mac, GetRandomFlags::empty()).expect("a few bytes are always to be had");
+    mac[0] = mac[0] & !3 | 2;
+    mac
 }
 
 /// The kernel's, positive.
@@ -201,6 +220,23 @@ mod tests {
             links.remove("br-test").await.unwrap();
             links.remove("br-test").await.unwrap();
             assert_eq!(names(), ["lo"]);
+        });
+    }
+
+    #[test]
+    fn a_bridge_keeps_its_hardware_address() {
+        in_namespace(|| async {
+            let links = Links::open().unwrap();
+            let bridge = links.bridge("br-test", &[], None).await.unwrap();
+            let before = links.hardware_address("br-test").await;
+            let container = Node::new().unwrap();
+            let (namespace, mac) = (container.namespace(), MacAddress::of([10, 1, 0, 2].into()));
+            let pair = Pair { name: "veth-test", bridge, inside: "eth0", namespace, mac, mtu: None, isolated: false };
+            links.pair(&pair).await.unwrap();
+            assert_eq!(links.hardware_address("br-test").await, before);
+            links.remove("veth-test").await.unwrap();
+            links.bridge("br-test", &[], None).await.unwrap();
+            assert_eq!(links.hardware_address("br-test").await, before);
         });
     }
 

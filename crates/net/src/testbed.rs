@@ -4,8 +4,12 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::resume_unwind;
 
+use futures::TryStreamExt;
+use rtnetlink::packet_route::link::LinkAttribute;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::Links;
 
 /// A network namespace, held by its descriptor.
 #[derive(Debug)]
@@ -24,6 +28,7 @@ impl Node {
         let node = Self(std::thread::spawn(open).join().unwrap());
         // An address is there when it is given.
         node.set("ipv6/conf/default/accept_dad", "0");
+        node.set("ipv4/ping_group_range", "0 0");
         Some(node)
     }
 
@@ -43,6 +48,17 @@ impl Node {
     /// A setting under /proc/sys/net.
     pub(crate) fn set(&self, name: &str, value: &str) {
         self.run(|_| fs::write(format!("/proc/sys/net/{name}"), value).unwrap());
+    }
+}
+
+impl Links {
+    pub(crate) async fn hardware_address(&self, name: &str) -> Vec<u8> {
+        let link = self.handle.link().get().match_name(name.to_owned()).execute().try_next().await.unwrap().unwrap();
+        let address = link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::Address(address) => Some(address),
+            _ => None,
+        });
+        address.unwrap()
     }
 }
 
