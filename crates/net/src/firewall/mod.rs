@@ -1,4 +1,4 @@
-//! The firewall: two tables of nftables, of families inet and bridge, that are
+//! The firewall: tables of nftables, of families inet, bridge and arp, that are
 //! Casemate's alone. `casemate.nft` has the rules, which never change; what they
 //! speak of are sets and maps, filled from the policy.
 
@@ -66,7 +66,8 @@ impl Firewall {
         // Added first: it is no error if they are gone.
         self.nft.run(
             "add table inet casemate\ndelete table inet casemate\n\
-             add table bridge casemate\ndelete table bridge casemate\n",
+             add table bridge casemate\ndelete table bridge casemate\n\
+             add table arp casemate\ndelete table arp casemate\n",
         )
     }
 }

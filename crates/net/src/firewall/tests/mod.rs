@@ -1,0 +1,12 @@
+//! With real packets. A `Bed` has the host, its containers and the outside, each a
+//! network namespace. Without the rights to make those nothing is tested.
+
+mod bed;
+mod calls;
+mod frames;
+mod sys;
+
+mod bounded;
+mod open;
+mod sealed;
+mod spoofed;

@@ -1,0 +1,82 @@
+//! A network as Docker's bridge.
+
+use std::net::IpAddr;
+
+use super::bed::{Bed, HOST, HOST_PUBLIC, HOST_TOO, METADATA, NEIGHBOUR, PRIVATE, PUBLIC, link_local, network};
+use super::calls::{at_link_local, calls, published};
+use crate::firewall::{Egress, Reach};
+
+#[test]
+fn its_containers_reach_all_but_other_networks() {
+    let Some(mut bed) = Bed::new(&[network(1, Reach::Host), network(2, Reach::Host)]) else { return };
+    let [a, b] = [2, 3].map(|number| bed.container(1, number, Egress::default()));
+    let other = bed.container(2, 2, Egress::default());
+    bed.either_way(|| {
+        for address in [&b.v4, &b.v6] {
+            let sources = bed.heard(&a.node, &b.name, &calls(address));
+            assert!(
+                sources.iter().flatten().all(|source| [&a.v4, &a.v6].contains(&&source.to_string())),
+                "{sources:?}"
+            );
+        }
+        bed.heard(&a.node, &b.name, &at_link_local(&a.node, link_local(b.mac)));
+        for address in [HOST, HOST_TOO, HOST_PUBLIC, ["10.1.0.1", "fd01::1"], ["10.2.0.1", "fd02::1"]].concat() {
+            bed.heard(&a.node, "host", &calls(address));
+        }
+        for address in [NEIGHBOUR, PUBLIC, PRIVATE, METADATA].concat() {
+            let sources = bed.heard(&a.node, "remote", &calls(address));
+            let is_host = |source: &IpAddr| [HOST, HOST_TOO, HOST_PUBLIC].concat().contains(&&*source.to_string());
+            assert!(sources.iter().flatten().all(is_host), "{sources:?}");
+        }
+        for address in [&a.v4, &a.v6] {
+            bed.heard(&bed.host, &a.name, &calls(address));
+            bed.unheard(&bed.remote, &calls(address));
+            bed.unheard(&other.node, &calls(address));
+        }
+    });
+}
+
+#[test]
+fn published_ports_lead_in_from_everywhere() {
+    let Some(mut bed) = Bed::new(&[network(1, Reach::Host), network(2, Reach::Host)]) else { return };
+    let [a, b] = [2, 3].map(|number| bed.container(1, number, Egress::default()));
+    let other = bed.container(2, 2, Egress::default());
+    for any in ["0.0.0.0", "::"] {
+        bed.publish(any, 8080, &a);
+    }
+    bed.either_way(|| {
+        for address in [HOST, HOST_TOO, HOST_PUBLIC, ["10.1.0.1", "fd01::1"]].concat() {
+            for from in [&bed.host, &b.node, &other.node, &a.node] {
+                bed.heard(from, &a.name, &published(address, 8080));
+            }
+        }
+        for address in HOST {
+            let sources = bed.heard(&bed.remote, &a.name, &published(address, 8080));
+            assert!(sources.iter().flatten().all(|source| NEIGHBOUR.contains(&&*source.to_string())), "{sources:?}");
+            bed.heard(&bed.remote, "host", &calls(address));
+        }
+        bed.unheard(&bed.remote, &published(&a.v4, 80));
+    });
+}
+
+#[test]
+fn a_port_of_one_address_is_published_there_only() {
+    let Some(mut bed) = Bed::new(&[network(1, Reach::Host)]) else { return };
+    let [a, b] = [2, 3].map(|number| bed.container(1, number, Egress::default()));
+    for (address, loopback) in HOST_TOO.into_iter().zip(["127.0.0.1", "::1"]) {
+        bed.publish(address, 8080, &a);
+        bed.publish(loopback, 9090, &a);
+    }
+    bed.either_way(|| {
+        for from in [&bed.remote, &bed.host, &a.node, &b.node] {
+            HOST_TOO.iter().for_each(|address| drop(bed.heard(from, &a.name, &published(address, 8080))));
+            for address in HOST.into_iter().chain(HOST_TOO) {
+                bed.unheard(from, &published(address, 9090));
+            }
+            HOST.iter().for_each(|address| bed.unheard(from, &published(address, 8080)));
+        }
+        for loopback in ["127.0.0.1", "::1"] {
+            bed.unheard(&bed.host, &published(loopback, 9090));
+        }
+    });
+}
