@@ -14,7 +14,8 @@ pub enum NftError {
     Refused(String),
 }
 
-#[derive(Debug)]
+/// Clones share what is known of each other's transactions.
+#[derive(Clone, Debug)]
 pub struct Nft {
     program: OsString,
     transactions: Transactions,

@@ -7,6 +7,9 @@ mod frames;
 mod sys;
 
 mod bounded;
+mod nftables;
 mod open;
 mod sealed;
 mod spoofed;
+mod tables;
+mod watched;
