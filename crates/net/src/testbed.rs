@@ -9,7 +9,7 @@ use rtnetlink::packet_route::link::LinkAttribute;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::Links;
+use crate::{Interface, Links, configure};
 
 /// A network namespace, held by its descriptor.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ impl Node {
         // An address is there when it is given.
         node.set("ipv6/conf/default/accept_dad", "0");
         node.set("ipv4/ping_group_range", "0 0");
+        let loopback = Interface { name: "lo".into(), addresses: Vec::new(), gateways: Vec::new() };
+        configure(node.namespace(), &loopback).unwrap();
         Some(node)
     }
 

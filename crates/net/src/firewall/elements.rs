@@ -80,10 +80,10 @@ impl Elements {
     }
 
     fn network(&mut self, network: &NetworkPolicy) {
-        let NetworkPolicy { bridge, reach, subnets, icc, masquerade } = network;
+        let NetworkPolicy { bridge, reach, subnets, icc: _, masquerade } = network;
         let name = quoted(bridge);
         self.add("inet casemate bridges", &name, None);
-        if *icc && *reach != Reach::Sealed {
+        if !network.is_isolated() {
             self.add("inet casemate icc", format!("{name} . {name}"), None);
         }
         let (from, to, input, output) = match reach {

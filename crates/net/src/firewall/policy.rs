@@ -25,11 +25,18 @@ pub struct NetworkPolicy {
     pub bridge: String,
     pub reach: Reach,
     pub subnets: Vec<SubnetPolicy>,
-    /// Whether its containers may speak to one another. Their ports have to be
-    /// isolated where they may not.
+    /// Whether its containers may speak to one another, unless they are sealed.
     pub icc: bool,
     /// Whether what leaves has the host's address.
     pub masquerade: bool,
+}
+
+impl NetworkPolicy {
+    /// Whether its ports have to be isolated, since its containers may not speak to
+    /// one another.
+    pub fn is_isolated(&self) -> bool {
+        self.reach == Reach::Sealed || !self.icc
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,7 +51,7 @@ pub(super) fn network(number: u8, reach: Reach) -> NetworkPolicy {
         subnet(format!("10.{number}.0.0/24"), format!("10.{number}.0.1")),
         subnet(format!("fd0{number}::/64"), format!("fd0{number}::1")),
     ];
-    NetworkPolicy { bridge: format!("br{number}"), reach, subnets, icc: reach != Reach::Sealed, masquerade: true }
+    NetworkPolicy { bridge: format!("br{number}"), reach, subnets, icc: true, masquerade: true }
 }
 
 impl Bed {
@@ -80,24 +80,32 @@ impl Bed {
 
     /// With the firewall as it should be.
     pub(super) fn container(&mut self, network: u8, number: u8, egress: Egress) -> Container {
-        let bridge = format!("br{network}");
-        let policy = self.policy.networks.iter().find(|network| network.bridge == bridge).unwrap();
-        let (v4, v6) = (Ipv4Addr::new(10, network, 0, number), format!("fd0{network}::{number}"));
-        let mac = MacAddress::of(v4);
-        let link = format!("cm-{network}-{number}");
+        let mac = MacAddress::of(Ipv4Addr::new(10, network, 0, number));
+        let (link, bridge) = (format!("cm-{network}-{number}"), format!("br{network}"));
+        let port = PortPolicy { link, bridge, mac, addresses: addresses(network, number), egress };
+        let container = self.port(&port);
+        self.policy.ports.push(port);
+        self.apply();
+        container
+    }
+
+    /// A container of which the firewall does not know.
+    pub(super) fn port(&self, port: &PortPolicy) -> Container {
+        let PortPolicy { link, bridge, mac, addresses, .. } = port;
+        let policy = self.policy.networks.iter().find(|network| network.bridge == *bridge).unwrap();
         let node = Node::new().unwrap();
-        pair(&self.host, &link, self::bridge(&self.host, &bridge, &[]), &node, mac, !policy.icc);
+        pair(&self.host, link, self::bridge(&self.host, bridge, &[]), &node, *mac, policy.is_isolated());
         let gateways: Vec<String> = policy.subnets.iter().map(|subnet| subnet.gateway.to_string()).collect();
         let gateways: Vec<&str> = gateways.iter().map(String::as_str).collect();
-        wire(&node, "eth0", &[format!("{v4}/24"), format!("{v6}/64"), format!("{}/64", link_local(mac))], &gateways);
-        let addresses: Vec<IpAddr> = vec![v4.into(), v6.parse().unwrap(), link_local(mac).into()];
-        let name = format!("container {network}-{number}");
+        let length = |address: &IpAddr| if address.is_ipv4() { 24 } else { 64 };
+        let with_lengths: Vec<_> = addresses.iter().map(|address| format!("{address}/{}", length(address))).collect();
+        wire(&node, "eth0", &with_lengths, &gateways);
+        let name = link.replace("cm-", "container ");
+        let [v4, v6, _] = [0, 1, 2].map(|n| addresses[n].to_string());
         self.exchange.serve(&node, &name, &addresses[..2]);
-        let index = index(&node, "eth0");
-        self.exchange.serve_at(&node, &name, SocketAddrV6::new(link_local(mac), PORT, 0, index).into());
-        self.policy.ports.push(PortPolicy { link: link.clone(), bridge, mac, addresses, egress });
-        self.apply();
-        Container { name, node, link, mac, v4: v4.to_string(), v6 }
+        let at_link = SocketAddrV6::new(link_local(*mac), PORT, 0, index(&node, "eth0"));
+        self.exchange.serve_at(&node, &name, at_link.into());
+        Container { name, node, link: link.clone(), mac: *mac, v4, v6 }
     }
 
     pub(super) fn publish(&mut self, host: &str, port: u16, to: &Container) {
@@ -149,7 +157,7 @@ impl Bed {
     }
 
     /// Whether the kernel has that.
-    fn bridged_packets_come_by(&self, value: &str) -> bool {
+    pub(super) fn bridged_packets_come_by(&self, value: &str) -> bool {
         let has_module = self.host.run(|_| fs::exists("/proc/sys/net/bridge").unwrap());
         if has_module {
             for protocol in ["iptables", "ip6tables", "arptables"] {
@@ -158,6 +166,13 @@ impl Bed {
         }
         has_module
     }
+}
+
+/// Of a container: of each family one, and that of its link.
+pub(super) fn addresses(network: u8, number: u8) -> Vec<IpAddr> {
+    let v4 = Ipv4Addr::new(10, network, 0, number);
+    let v6 = format!("fd0{network}::{number}").parse().unwrap();
+    vec![v4.into(), v6, link_local(MacAddress::of(v4)).into()]
 }
 
 /// That a link forms from its own address.

@@ -1,12 +1,11 @@
 //! Who hears whom: every node answers on the addresses it has, and all that they
 //! hear is written down, answered or not.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -30,7 +29,7 @@ pub(super) const PORT: u16 = 80;
 const ANSWERED: Duration = Duration::from_secs(10);
 
 /// What has not come by then was not let through: a frame takes microseconds.
-const SILENT: Duration = Duration::from_millis(250);
+const SILENT: Duration = Duration::from_millis(150);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
@@ -76,8 +75,8 @@ type Log = Arc<Mutex<HashMap<u64, Heard>>>;
 
 #[derive(Debug)]
 pub(super) struct Exchange {
-    /// Of the calls that are made.
-    pub(super) mark: Cell<Option<u32>>,
+    /// Of the calls that are made, unless it is 0.
+    pub(super) mark: AtomicU32,
     log: Log,
     handle: Handle,
     end: Option<oneshot::Sender<()>>,
@@ -90,7 +89,7 @@ impl Exchange {
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel();
         let thread = std::thread::spawn(move || drop(runtime.block_on(ended)));
-        Self { mark: Cell::new(None), log: Log::default(), handle, end: Some(end), thread: Some(thread) }
+        Self { mark: AtomicU32::new(0), log: Log::default(), handle, end: Some(end), thread: Some(thread) }
     }
 
     /// A node that listens on these addresses, which it has.
@@ -114,14 +113,21 @@ impl Exchange {
     /// What becomes of calls that are all made at once and should be answered, in
     /// their order.
     pub(super) fn answers(&self, from: &Node, calls: &[Call]) -> Vec<Option<Heard>> {
-        self.call(from, calls, ANSWERED).into_iter().map(|(token, answered)| self.heard(token, answered)).collect()
+        self.call(from, calls.iter().map(|call| (*call, ANSWERED))).into_iter().map(|made| self.heard(made)).collect()
     }
 
     /// Those that were heard nevertheless. They may have had no answer.
     pub(super) fn leaks(&self, from: &Node, calls: &[Call]) -> Vec<Call> {
-        let made = self.call(from, calls, SILENT).into_iter().zip(calls);
+        let made = self.call(from, calls.iter().map(|call| (*call, SILENT))).into_iter().zip(calls);
         let leaked = made.filter(|((token, answered), _)| *answered || self.was_heard(*token));
         leaked.map(|(_, call)| *call).collect()
+    }
+
+    /// Who hears each, if anyone. Those that should be heard are waited for.
+    pub(super) fn arrivals(&self, from: &Node, calls: &[(Call, bool)]) -> Vec<Option<String>> {
+        let calls = calls.iter().map(|(call, should)| (*call, if *should { ANSWERED } else { SILENT }));
+        let by = |(token, _)| self.log.lock().unwrap().get(&token).map(|heard| heard.by.clone());
+        self.call(from, calls).into_iter().map(by).collect()
     }
 
     /// Whether any node has heard this said, which was not said by a call.
@@ -129,18 +135,19 @@ impl Exchange {
         self.log.lock().unwrap().contains_key(&token)
     }
 
-    fn heard(&self, token: u64, answered: bool) -> Option<Heard> {
+    fn heard(&self, (token, answered): (u64, bool)) -> Option<Heard> {
         let heard = self.log.lock().unwrap().get(&token).cloned();
         answered.then(|| heard.unwrap_or(Heard { by: String::new(), source: None }))
     }
 
-    fn call(&self, from: &Node, calls: &[Call], patience: Duration) -> Vec<(u64, bool)> {
-        let mark = self.mark.get();
-        let call = |call: &Call| {
-            let (call, token) = (*call, token());
+    /// What each said, and whether it was answered in its time.
+    fn call(&self, from: &Node, calls: impl Iterator<Item = (Call, Duration)> + Send) -> Vec<(u64, bool)> {
+        let mark = self.mark.load(Ordering::Relaxed);
+        let call = |(call, patience)| {
+            let token = token();
             async move { (token, timeout(patience, make(call, mark, token)).await.is_ok_and(|made| made.is_ok())) }
         };
-        from.run(|runtime| runtime.block_on(join_all(calls.iter().map(call))))
+        from.run(|runtime| runtime.block_on(async { join_all(calls.map(call)).await }))
     }
 }
 
@@ -157,10 +164,12 @@ pub(super) fn token() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-async fn make(call: Call, mark: Option<u32>, token: u64) -> io::Result<()> {
+async fn make(call: Call, mark: u32, token: u64) -> io::Result<()> {
     let token = token.to_be_bytes();
-    let marked =
-        |socket: BorrowedFd<'_>| mark.map_or(Ok(()), |mark| set_option(socket, libc::SOL_SOCKET, libc::SO_MARK, mark));
+    let marked = |socket: BorrowedFd<'_>| match mark {
+        0 => Ok(()),
+        _ => set_option(socket, libc::SOL_SOCKET, libc::SO_MARK, mark),
+    };
     match call {
         Call::Tcp(to) => {
             let socket = if to.is_ipv4() { net::TcpSocket::new_v4()? } else { net::TcpSocket::new_v6()? };

@@ -1,6 +1,8 @@
 //! Sealed networks: nothing but what each container's egress says, and what is
 //! published.
 
+use std::sync::atomic::Ordering;
+
 use super::bed::{
     Bed, Container, HOST, HOST_PUBLIC, HOST_TOO, METADATA, NEIGHBOUR, PRIVATE, PUBLIC, link_local, network,
 };
@@ -100,11 +102,11 @@ fn the_host_comes_in_with_the_mark_of_loopback_publications() {
     let a = bed.container(1, 2, Egress::default());
     bed.either_way(|| {
         for address in [&a.v4, &a.v6] {
-            bed.exchange.mark.set(Some(LOOPBACK_MARK));
+            bed.exchange.mark.store(LOOPBACK_MARK, Ordering::Relaxed);
             bed.heard(&bed.host, &a.name, &published(address, 80));
-            bed.exchange.mark.set(Some(LOOPBACK_MARK - 1));
+            bed.exchange.mark.store(LOOPBACK_MARK - 1, Ordering::Relaxed);
             bed.unheard(&bed.host, &published(address, 80));
-            bed.exchange.mark.set(None);
+            bed.exchange.mark.store(0, Ordering::Relaxed);
         }
     });
 }
