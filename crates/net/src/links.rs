@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::link::{InfoBridgePort, InfoData, InfoVeth, LinkMessage};
+use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort, InfoData, InfoVeth, LinkMessage};
 use rtnetlink::{Error, Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::task::JoinHandle;
@@ -125,6 +125,15 @@ impl Links {
             return Err(failed(source));
         }
         Ok(())
+    }
+
+    /// Has the bridge pass frames to and from a port whose other end is up. It would
+    /// by itself, but may take a second to notice.
+    pub async fn forward(&self, name: &str) -> Result<(), LinkError> {
+        let index = self.index_of(name).await?;
+        let forwarding = InfoBridgePort::State(BridgePortState::Forwarding);
+        let port = LinkBridgePort::new(index).append_info_data(forwarding).build();
+        self.handle.link().set_port(port).execute().await.map_err(LinkError::of(name, "made a way for frames"))
     }
 
     /// Removes a link, of a pair both. It is no error if it is gone.
