@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 use tokio::io::unix::AsyncFd;
 
@@ -22,6 +23,11 @@ const GENERATION: u8 = 15;
 /// Of all other messages the attribute with the table's name.
 const TABLE: u16 = 1;
 
+/// Room for what the kernel has to say of one transaction of ours with thousands of
+/// containers. What has none is taken for another's, and would be made anew, which
+/// has as much said again. Takes memory as it fills.
+const ROOM: usize = 64 << 20;
+
 /// Transactions that concern the tables, against those that were ours.
 #[derive(Debug)]
 pub struct Watch {
@@ -35,8 +41,14 @@ pub struct Watch {
 impl Watch {
     /// Of the network namespace this is opened in. Needs a tokio runtime.
     pub fn open(nft: &Nft) -> io::Result<Self> {
+        Self::with_room(nft, ROOM)
+    }
+
+    /// In bytes.
+    pub(super) fn with_room(nft: &Nft, room: usize) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(netlink::NETFILTER))?;
+        set_socket_recv_buffer_size_force(&socket, room)?;
         bind(&socket, &SocketAddrNetlink::new(0, GROUP))?;
         let transactions = nft.transactions();
         let seen = transactions.ours();

@@ -14,7 +14,7 @@ fn firewall() -> Firewall {
 }
 
 /// Two networks, with as many containers in each.
-fn policy(containers: u8) -> Policy {
+pub(super) fn policy(containers: u8) -> Policy {
     let mut policy = Policy { networks: vec![network(1, Reach::Sealed), network(2, Reach::Host)], ..Policy::default() };
     for (network, number) in (1..=2).flat_map(|network| (2..2 + containers).map(move |number| (network, number))) {
         let addresses = vec![[10, network, 0, number].into(), format!("fd0{network}::{number}").parse().unwrap()];
