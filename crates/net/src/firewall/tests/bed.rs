@@ -64,6 +64,7 @@ impl Bed {
         pair(&host, "lan-remote", lan, &remote, MacAddress::of([192, 168, 7, 2].into()), false);
         wire(&host, "lan", &lengths(&[&HOST, &HOST_TOO], [24, 64], &[&HOST_PUBLIC]), &NEIGHBOUR);
         wire(&remote, "eth0", &lengths(&[&NEIGHBOUR], [24, 64], &[&PUBLIC, &PRIVATE, &METADATA]), &HOST);
+        forward(&host, "lan-remote");
         let exchange = Exchange::new();
         exchange.serve(&host, "host", &parsed(&[&HOST, &HOST_TOO, &HOST_PUBLIC]));
         exchange.serve(&remote, "remote", &parsed(&[&NEIGHBOUR, &PUBLIC, &PRIVATE, &METADATA]));
@@ -100,6 +101,7 @@ impl Bed {
         let length = |address: &IpAddr| if address.is_ipv4() { 24 } else { 64 };
         let with_lengths: Vec<_> = addresses.iter().map(|address| format!("{address}/{}", length(address))).collect();
         wire(&node, "eth0", &with_lengths, &gateways);
+        forward(&self.host, link);
         let name = link.replace("cm-", "container ");
         let [v4, v6, _] = [0, 1, 2].map(|n| addresses[n].to_string());
         self.exchange.serve(&node, &name, &addresses[..2]);
@@ -127,7 +129,8 @@ impl Bed {
     pub(super) fn heard(&self, from: &Node, by: &str, calls: &[Call]) -> Vec<Option<IpAddr>> {
         let mut sources = Vec::new();
         for (call, answer) in calls.iter().zip(self.exchange.answers(from, calls)) {
-            let Some(Heard { by: heard_by, source }) = answer else { panic!("{call:?}: no answer from {by}") };
+            let Heard { by: heard_by, source } =
+                answer.unwrap_or_else(|error| panic!("{call:?}: no answer from {by}: {error}"));
             match call {
                 Call::Ping(_) => {}
                 _ => assert_eq!(heard_by, by, "{call:?}"),
@@ -202,6 +205,10 @@ fn bridge(host: &Node, name: &str, addresses: &[String]) -> u32 {
 fn pair(host: &Node, name: &str, bridge: u32, to: &Node, mac: MacAddress, isolated: bool) {
     let pair = Pair { name, bridge, inside: "eth0", namespace: to.namespace(), mac, mtu: None, isolated };
     host.run(|runtime| runtime.block_on(async { Links::open().unwrap().pair(&pair).await }).unwrap());
+}
+
+fn forward(host: &Node, link: &str) {
+    host.run(|runtime| runtime.block_on(async { Links::open().unwrap().forward(link).await }).unwrap());
 }
 
 fn wire(node: &Node, link: &str, addresses: &[String], gateways: &[&str]) {

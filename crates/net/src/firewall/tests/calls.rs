@@ -26,7 +26,7 @@ use crate::testbed::Node;
 pub(super) const PORT: u16 = 80;
 
 /// What the policy lets through takes far less, even on a machine that has much to do.
-const ANSWERED: Duration = Duration::from_secs(10);
+const ANSWERED: Duration = Duration::from_secs(30);
 
 /// What has not come by then was not let through: a frame takes microseconds.
 const SILENT: Duration = Duration::from_millis(150);
@@ -71,6 +71,13 @@ pub(super) fn published(address: &str, port: u16) -> [Call; 2] {
     [Call::Tcp(to), Call::Udp(to)]
 }
 
+/// A call, by what it said.
+struct Made {
+    token: u64,
+    /// Or why there was none.
+    answer: Result<(), String>,
+}
+
 type Log = Arc<Mutex<HashMap<u64, Heard>>>;
 
 #[derive(Debug)]
@@ -112,21 +119,25 @@ impl Exchange {
 
     /// What becomes of calls that are all made at once and should be answered, in
     /// their order.
-    pub(super) fn answers(&self, from: &Node, calls: &[Call]) -> Vec<Option<Heard>> {
+    pub(super) fn answers(&self, from: &Node, calls: &[Call]) -> Vec<Result<Heard, String>> {
         self.call(from, calls.iter().map(|call| (*call, ANSWERED))).into_iter().map(|made| self.heard(made)).collect()
     }
 
     /// Those that were heard nevertheless. They may have had no answer.
     pub(super) fn leaks(&self, from: &Node, calls: &[Call]) -> Vec<Call> {
         let made = self.call(from, calls.iter().map(|call| (*call, SILENT))).into_iter().zip(calls);
-        let leaked = made.filter(|((token, answered), _)| *answered || self.was_heard(*token));
+        let leaked = made.filter(|(made, _)| made.answer.is_ok() || self.was_heard(made.token));
         leaked.map(|(_, call)| *call).collect()
     }
 
-    /// Who hears each, if anyone. Those that should be heard are waited for.
-    pub(super) fn arrivals(&self, from: &Node, calls: &[(Call, bool)]) -> Vec<Option<String>> {
+    /// Who hears each, or why it has no answer. Those that should be heard are waited
+    /// for.
+    pub(super) fn arrivals(&self, from: &Node, calls: &[(Call, bool)]) -> Vec<Result<String, String>> {
         let calls = calls.iter().map(|(call, should)| (*call, if *should { ANSWERED } else { SILENT }));
-        let by = |(token, _)| self.log.lock().unwrap().get(&token).map(|heard| heard.by.clone());
+        let by = |made: Made| match self.log.lock().unwrap().get(&made.token) {
+            Some(heard) => Ok(heard.by.clone()),
+            None => Err(made.answer.err().unwrap_or_default()),
+        };
         self.call(from, calls).into_iter().map(by).collect()
     }
 
@@ -135,17 +146,20 @@ impl Exchange {
         self.log.lock().unwrap().contains_key(&token)
     }
 
-    fn heard(&self, (token, answered): (u64, bool)) -> Option<Heard> {
-        let heard = self.log.lock().unwrap().get(&token).cloned();
-        answered.then(|| heard.unwrap_or(Heard { by: String::new(), source: None }))
+    fn heard(&self, made: Made) -> Result<Heard, String> {
+        let heard = self.log.lock().unwrap().get(&made.token).cloned();
+        made.answer.map(|()| heard.unwrap_or(Heard { by: String::new(), source: None }))
     }
 
-    /// What each said, and whether it was answered in its time.
-    fn call(&self, from: &Node, calls: impl Iterator<Item = (Call, Duration)> + Send) -> Vec<(u64, bool)> {
+    fn call(&self, from: &Node, calls: impl Iterator<Item = (Call, Duration)> + Send) -> Vec<Made> {
         let mark = self.mark.load(Ordering::Relaxed);
-        let call = |(call, patience)| {
+        let call = |(call, patience)| async move {
             let token = token();
-            async move { (token, timeout(patience, make(call, mark, token)).await.is_ok_and(|made| made.is_ok())) }
+            let answer = match timeout(patience, make(call, mark, token)).await {
+                Ok(answer) => answer.map_err(|error| error.to_string()),
+                Err(elapsed) => Err(elapsed.to_string()),
+            };
+            Made { token, answer }
         };
         from.run(|runtime| runtime.block_on(async { join_all(calls.map(call)).await }))
     }

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_timeout;
@@ -9,6 +11,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, send, s
 
 use super::calls::{PORT, index};
 use super::sys::{bind_to_link, set_option};
+use crate::Links;
 use crate::testbed::Node;
 
 pub(super) type Mac = [u8; 6];
@@ -32,7 +35,7 @@ impl Wire {
             let socket = socket(AddressFamily::PACKET, SocketType::RAW, None).unwrap();
             set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1).unwrap();
             // Far longer than a frame takes: whoever waits, waits for one that has to come.
-            set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(std::time::Duration::from_secs(10))).unwrap();
+            set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(Duration::from_secs(10))).unwrap();
             bind_to_link(&socket, index).unwrap();
             Self(socket)
         })
@@ -57,6 +60,19 @@ impl Wire {
             }
         }
     }
+}
+
+/// Six bytes that are in no other frame.
+pub(super) fn token() -> [u8; 6] {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [a, b] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    [0xca, 0x5e, 0xf0, 0x0d, a, b]
+}
+
+/// Of a link.
+pub(super) fn hardware_address(node: &Node, link: &str) -> Mac {
+    let address = async { Links::open().unwrap().hardware_address(link).await };
+    node.run(|runtime| runtime.block_on(address)).try_into().unwrap()
 }
 
 pub(super) fn ethernet(to: Mac, from: Mac, ethertype: u16, payload: &[u8]) -> Vec<u8> {
@@ -119,6 +135,15 @@ fn ipv6(from: Ipv6Addr, to: Ipv6Addr, protocol: u8, mut payload: Vec<u8>, checks
     let summed = [&addresses, &[0, 0][..], &length.to_be_bytes(), &[0, 0, 0, protocol], &payload].concat();
     payload[checksum_at..checksum_at + 2].copy_from_slice(&checksum(&summed));
     [&[0x60, 0, 0, 0], &length.to_be_bytes()[..], &[protocol, 255], &addresses, &payload].concat()
+}
+
+/// With an extension header, which says nothing.
+pub(super) fn with_options(packet: &[u8]) -> Vec<u8> {
+    const DESTINATION_OPTIONS: u8 = 60;
+    let (header, payload) = packet.split_at(40);
+    let length = (8 + payload.len() as u16).to_be_bytes();
+    let options = [header[6], 0, 1, 4, 0, 0, 0, 0];
+    [&header[..4], &length, &[DESTINATION_OPTIONS], &header[7..], &options, payload].concat()
 }
 
 fn checksum(bytes: &[u8]) -> [u8; 2] {

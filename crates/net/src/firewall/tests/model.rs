@@ -143,7 +143,8 @@ fn check(policy: &Policy, with_br_netfilter: bool) {
                 let expected: Vec<_> = to.iter().map(|to| model.hears(from, *to)).collect();
                 let calls: Vec<_> = to.iter().zip(&expected).map(|(to, by)| (Call::Udp(*to), by.is_some())).collect();
                 for ((to, expected), heard) in to.iter().zip(expected).zip(bed.exchange.arrivals(node, &calls)) {
-                    assert_eq!(heard.as_deref(), expected.map(name), "from {} to {to}", name(from));
+                    let by = heard.as_deref().ok();
+                    assert_eq!(by, expected.map(name), "from {} to {to}: {heard:?}", name(from));
                 }
             });
         }

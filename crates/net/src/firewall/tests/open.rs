@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use super::bed::{Bed, HOST, HOST_PUBLIC, HOST_TOO, METADATA, NEIGHBOUR, PRIVATE, PUBLIC, link_local, network};
 use super::calls::{at_link_local, calls, published};
+use super::frames::{ETHERTYPE_IPV4, Wire, ethernet, hardware_address, ipv4_udp, token};
 use crate::firewall::{Egress, Reach};
+use crate::testbed::Node;
 
 #[test]
 fn its_containers_reach_all_but_other_networks() {
@@ -78,5 +80,30 @@ fn a_port_of_one_address_is_published_there_only() {
         for loopback in ["127.0.0.1", "::1"] {
             bed.unheard(&bed.host, &published(loopback, 9090));
         }
+    });
+}
+
+/// Of connection tracking's state, by a wrong checksum.
+#[test]
+fn what_is_invalid_is_dropped_if_it_is_ours() {
+    let Some(mut bed) = Bed::new(&[network(1, Reach::Host)]) else { return };
+    let a = bed.container(1, 2, Egress::default());
+    let at_remote = Wire::open(&bed.remote, "eth0");
+    let is_heard = |from: &Node, gateway: &str, source: &str| {
+        let (wire, mac) = (Wire::open(from, "eth0"), hardware_address(from, "eth0"));
+        let send = |packet: &[u8]| {
+            wire.send(&ethernet(hardware_address(&bed.host, gateway), mac, ETHERTYPE_IPV4, packet));
+        };
+        let [token, after] = [token(), token()];
+        let [mut wrong, right] =
+            [token, after].map(|token| ipv4_udp(source.parse().unwrap(), PRIVATE[0].parse().unwrap(), &token));
+        wrong[26..28].copy_from_slice(&[0xba, 0xd0]);
+        send(&wrong);
+        send(&right);
+        at_remote.has_heard(&token, &after)
+    };
+    bed.either_way(|| {
+        assert!(!is_heard(&a.node, "br1", &a.v4));
+        assert!(is_heard(&bed.remote, "lan", NEIGHBOUR[0]));
     });
 }

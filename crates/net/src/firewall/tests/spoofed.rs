@@ -1,17 +1,15 @@
 //! An attacker in a container, who sends whatever frames it likes.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::bed::{Bed, Container, HOST, HOST_PUBLIC, NEIGHBOUR, PRIVATE, PUBLIC, link_local, network};
 use super::calls::{self, calls, published};
 use super::frames::{
-    BROADCAST, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Mac, Wire, arp, ethernet, ipv4_udp, ipv6_udp, neighbour,
-    tagged,
+    self, BROADCAST, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Mac, Wire, arp, ethernet, hardware_address,
+    ipv4_udp, ipv6_udp, neighbour, tagged, token, with_options,
 };
+use crate::MacAddress;
 use crate::firewall::{Egress, Reach};
-use crate::testbed::Node;
-use crate::{Links, MacAddress};
 
 const NOBODY: Mac = [0x02, 0x42, 10, 1, 0, 77];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -41,13 +39,6 @@ impl Party {
     }
 }
 
-/// Six bytes that are in no other frame.
-fn token() -> [u8; 6] {
-    static NEXT: AtomicU16 = AtomicU16::new(1);
-    let [a, b] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    [0xca, 0x5e, 0xf0, 0x0d, a, b]
-}
-
 impl Scene {
     fn new(reach: Reach) -> Option<Self> {
         let mut bed = Bed::new(&[network(1, reach)])?;
@@ -67,7 +58,7 @@ impl Scene {
     fn hear(&self, frame: &[u8], token: [u8; 6]) -> [bool; 2] {
         self.from.send(frame);
         let (me, _) = self.parties();
-        let after = self::token();
+        let after = frames::token();
         let ask = arp(1, (me.mac, me.v4), Ipv4Addr::new(10, 1, 0, 1), &after);
         self.from.send(&ethernet(BROADCAST, me.mac, ETHERTYPE_ARP, &ask));
         [&self.at_host, &self.at_victim].map(|wire| wire.has_heard(&token, &after))
@@ -108,6 +99,14 @@ fn forgeries(me: Party, victim: Party) -> Vec<(&'static str, Vec<u8>, [u8; 6])> 
     forge("a reply with the neighbour's MAC", &|token| arp(2, victim.mac, me.v4, token));
     forge("a probe for an address", &|token| arp(1, me.mac, Ipv4Addr::UNSPECIFIED, token));
 
+    let other_hardware = |token| {
+        let mut frame = arp(2, me.mac, victim.v4, token);
+        // Of IEEE 802, which counts as Ethernet.
+        frame[15] = 6;
+        frame
+    };
+    forge("a reply of other hardware", &other_hardware);
+
     let nd = |kind, from, target, token| {
         ethernet(BROADCAST, me.mac, ETHERTYPE_IPV6, &neighbour(kind, (from, ALL_NODES), (target, me.mac), token))
     };
@@ -118,6 +117,26 @@ fn forgeries(me: Party, victim: Party) -> Vec<(&'static str, Vec<u8>, [u8; 6])> 
     forge("a solicitation from another's", &|token| nd(135, victim.v6, gateway6, token));
     forge("a claim to the neighbour's address", &|token| nd(135, Ipv6Addr::UNSPECIFIED, victim.v6, token));
     forge("an advertisement of a router", &|token| nd(134, me.link_local, me.link_local, token));
+
+    let behind_options = |kind| {
+        move |token| {
+            let message = neighbour(kind, (me.link_local, ALL_NODES), (victim.link_local, me.mac), token);
+            ethernet(BROADCAST, me.mac, ETHERTYPE_IPV6, &with_options(&message))
+        }
+    };
+    forge("an advertisement of the neighbour's behind options", &behind_options(136));
+    forge("an advertisement of a router behind options", &behind_options(134));
+    forge("what is cut off of an advertisement", &|token| {
+        let message = neighbour(136, (me.v6, ALL_NODES), (victim.v6, me.mac), token);
+        let cut = [&message[..4], &[0, 14], &message[6..48], &token].concat();
+        ethernet(BROADCAST, me.mac, ETHERTYPE_IPV6, &cut)
+    });
+    forge("what is cut off of an IPv6 header", &|token| {
+        ethernet(BROADCAST, me.mac, ETHERTYPE_IPV6, &[&[0x60, 0, 0, 0], &token[..]].concat())
+    });
+    forge("what is cut off of an ARP request", &|token| {
+        ethernet(BROADCAST, me.mac, ETHERTYPE_ARP, &[&[0, 1, 8, 0, 6, 4, 0, 1], &token[..]].concat())
+    });
 
     let fair = |token| ip4(me.v4, victim.v4, me.mac, token);
     forge("a tag of a VLAN", &|token| tagged(&fair(token), 0x8100, 7));
@@ -192,7 +211,7 @@ fn what_a_port_says_to_all_does_not_come_back() {
 fn neighbours_on_a_sealed_network_hear_nothing() {
     let Some(scene) = Scene::new(Reach::Sealed) else { return };
     let (me, victim) = scene.parties();
-    let bridge = mac_of(&scene.bed.host, "br1");
+    let bridge = hardware_address(&scene.bed.host, "br1");
     // Something that the victim does hear, from the host.
     let from_host = Wire::open(&scene.bed.host, "br1");
     scene.bed.either_way(|| {
@@ -200,17 +219,12 @@ fn neighbours_on_a_sealed_network_hear_nothing() {
             for to in [BROADCAST, victim.mac, bridge, [0x33, 0x33, 0, 0, 0, 1]] {
                 let frame = [&to[..], &frame[6..]].concat();
                 scene.from.send(&frame);
-                let after = self::token();
+                let after = frames::token();
                 from_host.send(&ethernet(BROADCAST, bridge, 0x88b5, &[&[0; 40], &after[..]].concat()));
                 assert!(!scene.at_victim.has_heard(&token, &after), "{name}");
             }
         }
     });
-}
-
-fn mac_of(node: &Node, link: &str) -> Mac {
-    let address = async { Links::open().unwrap().hardware_address(link).await };
-    node.run(|runtime| runtime.block_on(address)).try_into().unwrap()
 }
 
 #[test]
@@ -242,9 +256,10 @@ fn a_port_in_no_set_is_mute() {
 fn no_frame_leads_past_the_seal() {
     let Some(mut scene) = Scene::new(Reach::Sealed) else { return };
     let (me, victim) = scene.parties();
-    let bridge = mac_of(&scene.bed.host, "br1");
+    let bridge = hardware_address(&scene.bed.host, "br1");
     let groups = (0..16).map(|last| [0x01, 0x80, 0xc2, 0, 0, last]);
-    let frames: Vec<Mac> = groups.chain([BROADCAST, bridge, mac_of(&scene.bed.host, &scene.attacker.link)]).collect();
+    let frames: Vec<Mac> =
+        groups.chain([BROADCAST, bridge, hardware_address(&scene.bed.host, &scene.attacker.link)]).collect();
     let hosts = [HOST, HOST_PUBLIC, ["10.1.0.1", "fd01::1"]];
     let remotes = [PUBLIC, PRIVATE, NEIGHBOUR];
     let say = |to: Mac, [v4, v6]: [&str; 2], sender: Party| {
@@ -292,7 +307,7 @@ fn the_host_does_not_tell_the_sealed_which_addresses_it_has() {
         [&whom.octets(), &me.mac[..], &me.v4.octets()].concat()
     };
     let groups = (0..16).map(|last| [0x01, 0x80, 0xc2, 0, 0, last]);
-    let all = groups.chain([BROADCAST, mac_of(&scene.bed.host, "br1")]).collect::<Vec<Mac>>();
+    let all = groups.chain([BROADCAST, hardware_address(&scene.bed.host, "br1")]).collect::<Vec<Mac>>();
     let is_told = |to: &Mac| {
         ask(*to, HOST_PUBLIC[0]);
         ask(BROADCAST, "10.1.0.1");
