@@ -86,15 +86,18 @@ impl Elements {
         if !network.is_isolated() {
             self.add("inet casemate icc", format!("{name} . {name}"), None);
         }
+        // Who may leave may not enter everywhere: from those chains there is a way back.
         let (from, to, input, output) = match reach {
-            Reach::Host => (None, "to_open", None, None),
-            Reach::Outside => (None, "to_open", Some("input_gateway"), None),
-            Reach::Internal => (Some("from_internal"), "to_open", Some("input_gateway"), None),
-            Reach::Sealed => (Some("from_sealed"), "to_sealed", Some("input_sealed"), Some("output_sealed")),
+            Reach::Host => (None, "goto to_open", None, None),
+            Reach::Outside => (None, "goto to_open", Some("goto input_gateway"), None),
+            Reach::Internal => (Some("jump from_internal"), "goto to_open", Some("goto input_gateway"), None),
+            Reach::Sealed => {
+                (Some("jump from_sealed"), "goto to_sealed", Some("goto input_sealed"), Some("goto output_sealed"))
+            }
         };
-        for (map, chain) in [("from", from), ("to", Some(to)), ("input", input), ("output", output)] {
-            if let Some(chain) = chain {
-                self.add(format!("inet casemate {map}"), &name, Some(format!("goto {chain}")));
+        for (map, verdict) in [("from", from), ("to", Some(to)), ("input", input), ("output", output)] {
+            if let Some(verdict) = verdict {
+                self.add(format!("inet casemate {map}"), &name, Some(verdict.to_owned()));
             }
         }
         for subnet in subnets {
@@ -142,6 +145,9 @@ impl Elements {
         let (protocol, port) = (protocol.name(), host.port());
         let to_addr = Some(format!("{} . {}", to.ip(), to.port()));
         match host.ip() {
+            ip if ip.is_loopback() && ip.is_ipv4() => {
+                self.inet("loopback", ip, format!("{protocol} . {ip} . {port}"), None);
+            }
             ip if ip.is_loopback() || ip.is_ipv4() != to.is_ipv4() => {}
             ip if ip.is_unspecified() => self.inet("publish_any", ip, format!("{protocol} . {port}"), to_addr),
             ip => self.inet("publish", ip, format!("{protocol} . {ip} . {port}"), to_addr),

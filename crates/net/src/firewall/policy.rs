@@ -83,8 +83,8 @@ pub struct Egress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     pub protocol: Protocol,
-    /// All of the host's addresses of this family if it is unspecified. Loopback
-    /// addresses have no rule: who serves them listens there.
+    /// All of the host's addresses of this family if it is unspecified. Nothing leads
+    /// from loopback addresses: who serves them listens there, and hears the host only.
     pub host: SocketAddr,
     pub to: SocketAddr,
 }

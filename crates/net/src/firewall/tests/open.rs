@@ -1,10 +1,10 @@
 //! A network as Docker's bridge.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::bed::{Bed, HOST, HOST_PUBLIC, HOST_TOO, METADATA, NEIGHBOUR, PRIVATE, PUBLIC, link_local, network};
-use super::calls::{at_link_local, calls, published};
-use super::frames::{ETHERTYPE_IPV4, Wire, ethernet, hardware_address, ipv4_udp, token};
+use super::calls::{self, PORT, at_link_local, calls, published};
+use super::frames::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Wire, ethernet, hardware_address, ipv4_udp, ipv6_udp, token};
 use crate::firewall::{Egress, Reach};
 use crate::testbed::Node;
 
@@ -105,5 +105,40 @@ fn what_is_invalid_is_dropped_if_it_is_ours() {
     bed.either_way(|| {
         assert!(!is_heard(&a.node, "br1", &a.v4));
         assert!(is_heard(&bed.remote, "lan", NEIGHBOUR[0]));
+    });
+}
+
+/// Who serves a port on the host's loopback addresses hears the host, and no one
+/// who sends frames there from elsewhere.
+#[test]
+fn loopback_addresses_are_the_hosts_alone() {
+    let Some(mut bed) = Bed::new(&[network(1, Reach::Host)]) else { return };
+    let a = bed.container(1, 2, Egress::default());
+    for any in ["0.0.0.0", "::"] {
+        bed.publish(any, 8080, &a);
+    }
+    let loopback = ["127.0.0.1", "::1"];
+    loopback.iter().for_each(|address| bed.publish(address, PORT, &a));
+    // Otherwise the kernel knows it by itself.
+    bed.host.set("ipv4/conf/all/route_localnet", "1");
+    for port in [8080, PORT] {
+        loopback.iter().for_each(|address| {
+            bed.exchange.serve_at(&bed.host, "proxy", SocketAddr::new(address.parse().unwrap(), port));
+        });
+    }
+    bed.either_way(|| {
+        loopback.iter().for_each(|address| drop(bed.heard(&bed.host, "proxy", &published(address, 8080))));
+        for (from, link, [v4, v6]) in [(&a.node, "br1", [&*a.v4, &a.v6]), (&bed.remote, "lan", NEIGHBOUR)] {
+            let (wire, mac) = (Wire::open(from, "eth0"), hardware_address(from, "eth0"));
+            let to = hardware_address(&bed.host, link);
+            let [of4, of6] = [calls::token(), calls::token()];
+            let packet = ipv4_udp(v4.parse().unwrap(), "127.0.0.1".parse().unwrap(), &of4.to_be_bytes());
+            wire.send(&ethernet(to, mac, ETHERTYPE_IPV4, &packet));
+            let packet = ipv6_udp(v6.parse().unwrap(), "::1".parse().unwrap(), &of6.to_be_bytes());
+            wire.send(&ethernet(to, mac, ETHERTYPE_IPV6, &packet));
+            // They would have been heard before this.
+            bed.heard(from, "host", &calls("10.1.0.1"));
+            assert!(![of4, of6].iter().any(|token| bed.exchange.was_heard(*token)), "from {link}");
+        }
     });
 }

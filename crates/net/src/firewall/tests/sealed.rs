@@ -7,6 +7,7 @@ use super::bed::{
     Bed, Container, HOST, HOST_PUBLIC, HOST_TOO, METADATA, NEIGHBOUR, PRIVATE, PUBLIC, link_local, network,
 };
 use super::calls::{at_link_local, calls, published};
+use super::nftables::nft;
 use crate::firewall::{Egress, LOOPBACK_MARK, Reach};
 
 const EVERYTHING_ELSE: [[&str; 2]; 7] =
@@ -65,6 +66,7 @@ fn egress_is_each_containers_own() {
         bed.container(1, 3, Egress { public: false, ranges: ranges(&["10.200.0.0/16", "10.0.0.0/8", "fd99::/64"]) });
     let more = bed.container(1, 4, Egress { public: true, ranges: ranges(&["10.200.0.1/32", "fd99::1/128"]) });
     let all = bed.container(1, 5, Egress { public: false, ranges: ranges(&["0.0.0.0/0", "::/0"]) });
+    let open = bed.container(2, 2, Egress::default());
     bed.either_way(|| {
         let outside = [NEIGHBOUR, METADATA, PUBLIC, PRIVATE].concat();
         for (container, reached) in
@@ -77,6 +79,7 @@ fn egress_is_each_containers_own() {
             bed.unheard(&container.node, &near.into_iter().flat_map(calls).collect::<Vec<_>>());
         }
         neither_reaches_the_other(&bed, &all, &none);
+        neither_reaches_the_other(&bed, &all, &open);
     });
 }
 
@@ -108,5 +111,27 @@ fn the_host_comes_in_with_the_mark_of_loopback_publications() {
             bed.unheard(&bed.host, &published(address, 80));
             bed.exchange.mark.store(0, Ordering::Relaxed);
         }
+    });
+}
+
+/// As Docker's, which lead to containers of its own.
+#[test]
+fn ports_that_others_publish_are_not_reached() {
+    let Some(mut bed) = sealed() else { return };
+    let a = bed.container(1, 2, public());
+    let open = bed.container(2, 2, Egress::default());
+    let theirs = format!(
+        "table ip theirs {{
+            chain prerouting {{
+                type nat hook prerouting priority dstnat;
+                ip daddr {} meta l4proto {{ tcp, udp }} th dport 7777 dnat to {}:80;
+            }}
+        }}",
+        HOST_PUBLIC[0], PUBLIC[0]
+    );
+    bed.host.run(|_| nft(&theirs));
+    bed.either_way(|| {
+        bed.heard(&open.node, "remote", &published(HOST_PUBLIC[0], 7777));
+        bed.unheard(&a.node, &published(HOST_PUBLIC[0], 7777));
     });
 }
