@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::resume_unwind;
 
-use futures::TryStreamExt;
-use rtnetlink::packet_route::link::LinkAttribute;
+use futures::{StreamExt, TryStreamExt};
+use rtnetlink::packet_route::link::{LinkAttribute, State};
+use rtnetlink::{MulticastGroup, new_multicast_connection};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use tokio::runtime::{Builder, Runtime};
 
@@ -43,6 +44,26 @@ impl Node {
         std::thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
+    /// Returns when a link passes frames and has the routes to its own addresses.
+    /// The kernel sees to that some time after it is up; what comes before is lost.
+    pub(crate) fn settle(&self, link: &str) {
+        let settled = async {
+            let groups = [MulticastGroup::Link, MulticastGroup::Ipv6Route];
+            let (connection, handle, mut changes) = new_multicast_connection(&groups).unwrap();
+            let connection = tokio::spawn(connection);
+            loop {
+                let found =
+                    handle.link().get().match_name(link.to_owned()).execute().try_next().await.unwrap().unwrap();
+                if found.attributes.contains(&LinkAttribute::OperState(State::Up)) && has_local_routes(link) {
+                    break;
+                }
+                changes.next().await.unwrap();
+            }
+            connection.abort();
+        };
+        self.run(|runtime| runtime.block_on(settled));
+    }
+
     pub(crate) fn namespace(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -51,6 +72,19 @@ impl Node {
     pub(crate) fn set(&self, name: &str, value: &str) {
         self.run(|_| fs::write(format!("/proc/sys/net/{name}"), value).unwrap());
     }
+}
+
+/// Of IPv6, to each of its addresses.
+fn has_local_routes(link: &str) -> bool {
+    const LOCAL: u32 = 0x8000_0000;
+    let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap();
+    let routes = fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
+    let is_local = |route: &str| {
+        let flags = route.split_whitespace().nth(8).unwrap();
+        u32::from_str_radix(flags, 16).unwrap() & LOCAL != 0
+    };
+    let mut addresses = addresses.lines().filter(|line| line.split_whitespace().last() == Some(link));
+    addresses.all(|line| routes.lines().any(|route| route.starts_with(&line[..32]) && is_local(route)))
 }
 
 impl Links {

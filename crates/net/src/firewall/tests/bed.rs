@@ -64,7 +64,8 @@ impl Bed {
         pair(&host, "lan-remote", lan, &remote, MacAddress::of([192, 168, 7, 2].into()), false);
         wire(&host, "lan", &lengths(&[&HOST, &HOST_TOO], [24, 64], &[&HOST_PUBLIC]), &NEIGHBOUR);
         wire(&remote, "eth0", &lengths(&[&NEIGHBOUR], [24, 64], &[&PUBLIC, &PRIVATE, &METADATA]), &HOST);
-        forward(&host, "lan-remote");
+        forward(&host, "lan-remote", "lan");
+        remote.settle("eth0");
         let exchange = Exchange::new();
         exchange.serve(&host, "host", &parsed(&[&HOST, &HOST_TOO, &HOST_PUBLIC]));
         exchange.serve(&remote, "remote", &parsed(&[&NEIGHBOUR, &PUBLIC, &PRIVATE, &METADATA]));
@@ -101,7 +102,8 @@ impl Bed {
         let length = |address: &IpAddr| if address.is_ipv4() { 24 } else { 64 };
         let with_lengths: Vec<_> = addresses.iter().map(|address| format!("{address}/{}", length(address))).collect();
         wire(&node, "eth0", &with_lengths, &gateways);
-        forward(&self.host, link);
+        forward(&self.host, link, bridge);
+        node.settle("eth0");
         let name = link.replace("cm-", "container ");
         let [v4, v6, _] = [0, 1, 2].map(|n| addresses[n].to_string());
         self.exchange.serve(&node, &name, &addresses[..2]);
@@ -207,8 +209,10 @@ fn pair(host: &Node, name: &str, bridge: u32, to: &Node, mac: MacAddress, isolat
     host.run(|runtime| runtime.block_on(async { Links::open().unwrap().pair(&pair).await }).unwrap());
 }
 
-fn forward(host: &Node, link: &str) {
+fn forward(host: &Node, link: &str, bridge: &str) {
     host.run(|runtime| runtime.block_on(async { Links::open().unwrap().forward(link).await }).unwrap());
+    host.settle(link);
+    host.settle(bridge);
 }
 
 fn wire(node: &Node, link: &str, addresses: &[String], gateways: &[&str]) {

@@ -31,6 +31,9 @@ const ANSWERED: Duration = Duration::from_secs(30);
 /// What has not come by then was not let through: a frame takes microseconds.
 const SILENT: Duration = Duration::from_millis(150);
 
+/// Longer than those wait that should not be heard: these are said once.
+const AGAIN: Duration = Duration::from_millis(200);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     Tcp(SocketAddr),
@@ -212,11 +215,15 @@ async fn make(call: Call, mark: u32, token: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// As each protocol over datagrams does, until there is an answer.
 async fn exchange(socket: &net::UdpSocket, to: SocketAddr, message: &[u8]) -> io::Result<()> {
     socket.connect(to).await?;
-    socket.send(message).await?;
-    socket.recv(&mut [0; 64]).await?;
-    Ok(())
+    loop {
+        socket.send(message).await?;
+        if let Ok(received) = timeout(AGAIN, socket.recv(&mut [0; 64])).await {
+            return received.map(drop);
+        }
+    }
 }
 
 fn unspecified(of: SocketAddr) -> IpAddr {
