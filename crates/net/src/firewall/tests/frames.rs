@@ -137,6 +137,15 @@ fn ipv6(from: Ipv6Addr, to: Ipv6Addr, protocol: u8, mut payload: Vec<u8>, checks
     [&[0x60, 0, 0, 0], &length.to_be_bytes()[..], &[protocol, 255], &addresses, &payload].concat()
 }
 
+/// A packet of IPv4 that goes no further than so many hops.
+pub(super) fn with_hops(mut packet: Vec<u8>, hops: u8) -> Vec<u8> {
+    packet[8] = hops;
+    packet[10..12].fill(0);
+    let sum = checksum(&packet[..20]);
+    packet[10..12].copy_from_slice(&sum);
+    packet
+}
+
 /// With an extension header, which says nothing.
 pub(super) fn with_options(packet: &[u8]) -> Vec<u8> {
     const DESTINATION_OPTIONS: u8 = 60;

@@ -114,7 +114,10 @@ fn is_remote(address: IpAddr) -> bool {
 /// Of all that could be sent, everything.
 fn destinations(policy: &Policy) -> Vec<SocketAddr> {
     let containers = policy.ports.iter().flat_map(|port| &port.addresses[..2]).copied();
-    let gateways = policy.networks.iter().flat_map(|network| network.subnets.iter().map(|subnet| subnet.gateway));
+    // A bridge without ports may not hear its own IPv6 address.
+    let has_ports = |network: &&NetworkPolicy| policy.ports.iter().any(|port| port.bridge == network.bridge);
+    let networks = policy.networks.iter().filter(has_ports);
+    let gateways = networks.flat_map(|network| network.subnets.iter().map(|subnet| subnet.gateway));
     let host: Vec<_> = parsed(&[HOST, HOST_TOO, HOST_PUBLIC]).into_iter().chain(gateways).collect();
     let published = host.iter().flat_map(|address| PUBLISHED.map(|port| SocketAddr::new(*address, port)));
     let at_port = containers.chain(remote_addresses()).chain(host.iter().copied());

@@ -7,6 +7,7 @@ use super::bed::{
     Bed, Container, HOST, HOST_PUBLIC, HOST_TOO, METADATA, NEIGHBOUR, PRIVATE, PUBLIC, link_local, network,
 };
 use super::calls::{at_link_local, calls, published};
+use super::frames::{ETHERTYPE_IPV4, Wire, ethernet, hardware_address, ipv4_udp, token, with_hops};
 use super::nftables::nft;
 use crate::firewall::{Egress, LOOPBACK_MARK, Reach};
 
@@ -133,5 +134,33 @@ fn ports_that_others_publish_are_not_reached() {
     bed.either_way(|| {
         bed.heard(&open.node, "remote", &published(HOST_PUBLIC[0], 7777));
         bed.unheard(&a.node, &published(HOST_PUBLIC[0], 7777));
+    });
+}
+
+#[test]
+fn ports_that_are_not_isolated_are_held_apart_nevertheless() {
+    let Some(mut bed) = Bed::new(&[network(1, Reach::Host)]) else { return };
+    let [a, b] = [2, 3].map(|number| bed.container(1, number, Egress::default()));
+    bed.heard(&a.node, &b.name, &at_link_local(&a.node, link_local(b.mac)));
+    bed.policy.networks[0].reach = Reach::Sealed;
+    bed.apply();
+    bed.either_way(|| {
+        neither_reaches_the_other(&bed, &a, &b);
+        bed.unheard(&a.node, &at_link_local(&a.node, link_local(b.mac)));
+    });
+}
+
+#[test]
+fn the_host_says_why_a_packet_goes_no_further() {
+    let Some(mut bed) = sealed() else { return };
+    let a = bed.container(1, 2, public());
+    let wire = Wire::open(&a.node, "eth0");
+    let gateway = hardware_address(&bed.host, "br1");
+    bed.either_way(|| {
+        let [token, nothing] = [token(), token()];
+        let packet = ipv4_udp(a.v4.parse().unwrap(), PUBLIC[0].parse().unwrap(), &token);
+        wire.send(&ethernet(gateway, a.mac.octets(), ETHERTYPE_IPV4, &with_hops(packet, 1)));
+        // With what it is about in it.
+        assert!(!wire.has_heard(&nothing, &token));
     });
 }
