@@ -7,6 +7,7 @@ mod links;
 mod mac;
 mod special_use;
 mod subnet;
+mod tap;
 #[cfg(test)]
 mod testbed;
 
@@ -16,7 +17,8 @@ pub use firewall::{
     Publication, Reach, SubnetPolicy, Watch,
 };
 pub use inside::{ConfigureError, Interface, configure};
-pub use links::{LinkError, Links, Pair};
+pub use links::{LinkError, Links, Pair, Port};
 pub use mac::{MacAddress, ParseMacError};
 pub use special_use::is_public;
 pub use subnet::{AddressError, Subnet, SubnetError};
+pub use tap::TapError;

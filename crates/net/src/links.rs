@@ -24,20 +24,26 @@ pub struct Links {
     connection: JoinHandle<()>,
 }
 
+/// A container's place on a bridge.
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    /// Index of the bridge.
+    pub bridge: u32,
+    pub mtu: Option<u32>,
+    /// The bridge passes nothing between isolated ports.
+    pub isolated: bool,
+}
+
 /// A pair of links, one on a bridge and one in a container.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<'a> {
     /// At most 15 bytes, as each name of a link.
     pub name: &'a str,
-    /// Index of the bridge.
-    pub bridge: u32,
+    pub port: Port,
     pub inside: &'a str,
     /// The container's network namespace.
     pub namespace: BorrowedFd<'a>,
     pub mac: MacAddress,
-    pub mtu: Option<u32>,
-    /// The bridge passes nothing between isolated ports.
-    pub isolated: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,27 +110,29 @@ impl Links {
         let mut inside = LinkUnspec::new_with_name(pair.inside)
             .address(pair.mac.octets().to_vec())
             .setns_by_fd(pair.namespace.as_raw_fd());
-        let mut outside = LinkVeth::new(pair.name, pair.inside).controller(pair.bridge);
-        if let Some(mtu) = pair.mtu {
+        let mut outside = LinkVeth::new(pair.name, pair.inside).controller(pair.port.bridge);
+        if let Some(mtu) = pair.port.mtu {
             (inside, outside) = (inside.mtu(mtu), outside.mtu(mtu));
         }
         let outside = outside.set_info_data(InfoData::Veth(InfoVeth::Peer(inside.build())));
         self.handle.link().add(outside.build()).execute().await.map_err(&failed)?;
-        let settled = async {
-            let index = self.index(pair.name).await?;
-            // Before it is up: nothing passes that the policy does not let.
-            let port = LinkBridgePort::new(index)
-                .append_info_data(InfoBridgePort::Isolated(pair.isolated))
-                // With br_netfilter, what a container sends to its own published port never leaves the bridge.
-                .append_info_data(InfoBridgePort::HairpinMode(true));
-            self.handle.link().set_port(port.build()).execute().await?;
-            self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
-        };
+        let settled = async { self.bring_up(self.index(pair.name).await?, pair.port).await };
         if let Err(source) = settled.await {
             self.remove(pair.name).await.ok();
             return Err(failed(source));
         }
         Ok(())
+    }
+
+    /// What is on its bridge already and not up.
+    pub(crate) async fn bring_up(&self, index: u32, port: Port) -> Result<(), Error> {
+        // Before it is up: nothing passes that the policy does not let.
+        let settings = LinkBridgePort::new(index)
+            .append_info_data(InfoBridgePort::Isolated(port.isolated))
+            // With br_netfilter, what a container sends to its own published port never leaves the bridge.
+            .append_info_data(InfoBridgePort::HairpinMode(true));
+        self.handle.link().set_port(settings.build()).execute().await?;
+        self.handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await
     }
 
     /// Has the bridge pass frames to and from a port whose other end is up. It would
@@ -188,7 +196,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener, TcpStream};
 
-    use crate::testbed::Node;
+    use crate::testbed::{Node, names};
     use crate::{Interface, configure};
 
     /// In a network namespace of its own.
@@ -205,15 +213,6 @@ mod tests {
         let mut heard = String::new();
         listener.accept().unwrap().0.read_to_string(&mut heard).unwrap();
         assert_eq!(heard, "hello");
-    }
-
-    /// Links of this thread's namespace.
-    fn names() -> Vec<String> {
-        let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
-        let mut names: Vec<String> =
-            table.lines().skip(2).map(|line| line.split(':').next().unwrap().trim().to_owned()).collect();
-        names.sort();
-        names
     }
 
     #[test]
@@ -240,7 +239,13 @@ mod tests {
             let before = links.hardware_address("br-test").await;
             let container = Node::new().unwrap();
             let (namespace, mac) = (container.namespace(), MacAddress::of([10, 1, 0, 2].into()));
-            let pair = Pair { name: "veth-test", bridge, inside: "eth0", namespace, mac, mtu: None, isolated: false };
+            let pair = Pair {
+                name: "veth-test",
+                port: Port { bridge, mtu: None, isolated: false },
+                inside: "eth0",
+                namespace,
+                mac,
+            };
             links.pair(&pair).await.unwrap();
             assert_eq!(links.hardware_address("br-test").await, before);
             links.remove("veth-test").await.unwrap();
@@ -257,8 +262,13 @@ mod tests {
             let container = Node::new().unwrap();
             let mac = MacAddress::of([10, 1, 0, 2].into());
             let namespace = container.namespace();
-            let pair =
-                Pair { name: "veth-test", bridge, inside: "eth0", namespace, mac, mtu: Some(1400), isolated: true };
+            let pair = Pair {
+                name: "veth-test",
+                port: Port { bridge, mtu: Some(1400), isolated: true },
+                inside: "eth0",
+                namespace,
+                mac,
+            };
             links.pair(&pair).await.unwrap();
             assert_eq!(names(), ["br-test", "lo", "veth-test"]);
             let interface = Interface {
@@ -286,8 +296,13 @@ mod tests {
             let container = Node::new().unwrap();
             let mac = MacAddress::of([10, 1, 0, 2].into());
             let namespace = container.namespace();
-            let pair =
-                Pair { name: "veth-test", bridge: 4711, inside: "eth0", namespace, mac, mtu: None, isolated: false };
+            let pair = Pair {
+                name: "veth-test",
+                port: Port { bridge: 4711, mtu: None, isolated: false },
+                inside: "eth0",
+                namespace,
+                mac,
+            };
             links.pair(&pair).await.unwrap_err();
             assert_eq!(names(), ["lo"]);
         });

@@ -98,6 +98,15 @@ impl Links {
     }
 }
 
+/// Links of this thread's namespace.
+pub(crate) fn names() -> Vec<String> {
+    let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let name = |line: &str| line.split(':').next().unwrap().trim().to_owned();
+    let mut names: Vec<String> = table.lines().skip(2).map(name).collect();
+    names.sort();
+    names
+}
+
 #[expect(unsafe_code, reason = "unsharing descriptors would be unsafe")]
 fn fresh_namespace() {
     // SAFETY: no descriptors are unshared.

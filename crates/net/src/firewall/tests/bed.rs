@@ -10,7 +10,7 @@ use crate::firewall::{
     Egress, Firewall, NetworkPolicy, Nft, Policy, PortPolicy, Protocol, Publication, Reach, SubnetPolicy,
 };
 use crate::testbed::Node;
-use crate::{Interface, Links, MacAddress, Pair, configure};
+use crate::{Interface, Links, MacAddress, Pair, Port, configure};
 
 /// Of the host, on the link to the remote node.
 pub(super) const HOST: [&str; 2] = ["192.168.7.1", "fd07::1"];
@@ -205,7 +205,8 @@ fn bridge(host: &Node, name: &str, addresses: &[String]) -> u32 {
 }
 
 fn pair(host: &Node, name: &str, bridge: u32, to: &Node, mac: MacAddress, isolated: bool) {
-    let pair = Pair { name, bridge, inside: "eth0", namespace: to.namespace(), mac, mtu: None, isolated };
+    let pair =
+        Pair { name, port: Port { bridge, mtu: None, isolated }, inside: "eth0", namespace: to.namespace(), mac };
     host.run(|runtime| runtime.block_on(async { Links::open().unwrap().pair(&pair).await }).unwrap());
 }
 
