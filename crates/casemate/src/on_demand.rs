@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
 
@@ -91,9 +92,12 @@ fn new_log(path: &Path) -> io::Result<File> {
     File::create(path)
 }
 
-/// In the abstract namespace: nothing to take away.
+/// In the abstract namespace: nothing to take away. By a name that nobody can have
+/// taken before.
 fn notify_socket() -> io::Result<(UnixDatagram, String)> {
-    let name = format!("casemate-start-{}", std::process::id());
+    let mut random = [0; 16];
+    getrandom(&mut random, GetRandomFlags::empty())?;
+    let name = format!("casemate-start-{:032x}", u128::from_ne_bytes(random));
     let socket = StdDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
     socket.set_nonblocking(true)?;
     Ok((UnixDatagram::from_std(socket)?, format!("@{name}")))

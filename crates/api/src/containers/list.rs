@@ -7,6 +7,7 @@ use casemate_engine::DiskUsage;
 use casemate_engine::daemon::{Entry, HealthStatus, Status};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
 use crate::filters::Filters;
@@ -157,9 +158,19 @@ pub(crate) async fn rows_with_size(call: &Call, entries: impl Iterator<Item = &R
     rows
 }
 
+/// At once. A walk takes as long as a container has files, and goes on when nobody
+/// waits for it any more.
+static WALKS: Semaphore = Semaphore::const_new(4);
+
 pub(super) async fn disk_usage(call: &Call, entry: &Entry) -> DiskUsage {
     let (engine, container) = (Arc::clone(call.daemon.engine()), entry.container().as_ref().clone());
-    tokio::task::spawn_blocking(move || engine.disk_usage(&container)).await.unwrap_or_default()
+    // Nobody closes it.
+    let walking = WALKS.acquire().await.ok();
+    let usage = tokio::task::spawn_blocking(move || {
+        let _walking = walking;
+        engine.disk_usage(&container)
+    });
+    usage.await.unwrap_or_default()
 }
 
 fn row(entry: &Rc<Entry>) -> Value {

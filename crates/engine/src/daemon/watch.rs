@@ -125,8 +125,11 @@ impl Daemon {
 
     /// Reads its records anew; false if it has none any more.
     pub(super) async fn reread(&self, entry: &Entry) -> bool {
+        let before = entry.container();
         let (engine, id) = (Arc::clone(&self.engine), entry.id.clone());
         match blocking(move || engine.container(&id)).await {
+            // A rename, or the like, that came in between is the newer one.
+            Ok(_) if !Rc::ptr_eq(&before, &entry.container()) => Box::pin(self.reread(entry)).await,
             Ok(container) => {
                 entry.set_container(container);
                 true
