@@ -99,8 +99,10 @@ impl Daemon {
             tracing::warn!("containers whose keepers have not answered yet are taken over when they do");
         }
         let entries = daemon.entries();
-        let up = entries.iter().filter(|entry| entry.status().is_up()).count();
-        tracing::info!(containers = entries.len(), running = up, "containers taken over");
+        if !entries.is_empty() {
+            let running = entries.iter().filter(|entry| entry.status().is_up()).count();
+            tracing::info!(containers = entries.len(), running, "containers taken over");
+        }
         Ok(daemon)
     }
 
