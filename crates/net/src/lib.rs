@@ -1,6 +1,7 @@
 //! Networks: their addresses, links and firewall.
 
 mod address_pool;
+mod driver_options;
 mod firewall;
 mod inside;
 mod links;
@@ -12,6 +13,7 @@ mod tap;
 mod testbed;
 
 pub use address_pool::{AddressPool, NoFreeSubnet, ParseAddressPoolError, default_pools, free_subnet};
+pub use driver_options::{DriverOptions, EGRESS, InvalidDriverOption};
 pub use firewall::{
     Egress, Firewall, LOOPBACK_MARK, NetworkPolicy, Nft, NftError, PORT_PREFIX, Policy, PortPolicy, Protocol,
     Publication, Reach, SubnetPolicy, Watch,
