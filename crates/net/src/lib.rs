@@ -6,6 +6,7 @@ mod firewall;
 mod inside;
 mod links;
 mod mac;
+mod network;
 mod special_use;
 mod subnet;
 mod tap;
@@ -21,6 +22,7 @@ pub use firewall::{
 pub use inside::{ConfigureError, Interface, configure};
 pub use links::{LinkError, Links, Pair, Port};
 pub use mac::{MacAddress, ParseMacError};
+pub use network::{Endpoint, Network, Wanted};
 pub use special_use::is_public;
 pub use subnet::{AddressError, Subnet, SubnetError};
 pub use tap::TapError;
