@@ -2,6 +2,7 @@
 //! documentation and other special uses, by the IANA registries of RFC 6890.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
@@ -33,9 +34,12 @@ const SPECIAL: &[&str] = &[
     "8000::/1",
 ];
 
+static RANGES: LazyLock<Vec<IpNet>> =
+    LazyLock::new(|| SPECIAL.iter().map(|range| range.parse().expect("the table holds ranges")).collect());
+
 /// Both families, none within another.
 pub(crate) fn special_use() -> impl Iterator<Item = IpNet> {
-    SPECIAL.iter().map(|range| range.parse().expect("the table holds ranges"))
+    RANGES.iter().copied()
 }
 
 /// Whether it is an address of the Internet. One of IPv4 in the clothes of IPv6
