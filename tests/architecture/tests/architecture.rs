@@ -76,6 +76,7 @@ fn crates_use_only_what_they_may() {
         ("api", &["engine", "image", "model", "record", "registry", "wire"]),
         ("client", &["model", "registry"]),
         ("net", &[]),
+        ("dns", &[]),
         ("agent", &["launch", "model", "supervisor", "wire"]),
     ]);
     let found = dependencies();
