@@ -71,7 +71,7 @@ pub(crate) fn encode(mut message: Message, limit: u16) -> Result<Vec<u8>, ProtoE
         return Ok(octets);
     }
     let edns = message.edns.take();
-    let (octets, _) = emit(&message, limit.saturating_sub(OPT))?;
+    let (octets, _) = emit(&message, if edns.is_some() { limit.saturating_sub(OPT) } else { limit })?;
     let [answers, authorities, _] = Header::of(&octets).map_or([0; 3], Header::records);
     // Authorities without all of the answers would be about something else.
     let authorities = if answers < message.answers.len() { 0 } else { authorities };

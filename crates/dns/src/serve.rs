@@ -68,6 +68,8 @@ impl<N: Names, C: Connector> Resolver<N, C> {
     /// Ends, without an answer to what came last, with a client that sends what is
     /// no query, or is idle.
     async fn serve_connection(&self, mut stream: TcpStream) -> io::Result<()> {
+        // An answer does not wait until the one before has been acknowledged.
+        stream.set_nodelay(true)?;
         while let Some(query) = timeout(IDLE, read_query(&mut stream)).await?? {
             let Some(answer) = self.answer(&query, Transport::Tcp).await else {
                 return Ok(());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, OpCode, Query as Question, ResponseCode};
 use hickory_proto::{ProtoError, serialize::binary::DecodeError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
@@ -145,7 +145,7 @@ async fn ask_udp(
     socket.send(&asked.octets).await?;
     let mut strays = 0;
     while strays < STRAYS {
-        socket.readable().await?;
+        wait(&socket).await?;
         let mut buffer = buffer.borrow_mut();
         match socket.try_recv(&mut buffer) {
             Ok(length) => match asked.accept(&buffer[..length]) {
@@ -157,6 +157,21 @@ async fn ask_udp(
         }
     }
     Err(AskError::Stray)
+}
+
+/// Until there is something to receive, or the kernel knows that there will not
+/// be: nobody has that port, or there is no way there.
+async fn wait(socket: &UdpSocket) -> io::Result<()> {
+    let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+    if ready.is_error() {
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        // Taken before; the runtime is told, or it would say so forever.
+        let cleared: io::Result<()> = socket.try_io(Interest::ERROR, || Err(io::ErrorKind::WouldBlock.into()));
+        drop(cleared);
+    }
+    Ok(())
 }
 
 async fn ask_tcp(connector: &impl Connector, server: Upstream, query: &Query) -> Result<Message, AskError> {
