@@ -3,7 +3,7 @@
 # libFuzzer with coverage, on a stable compiler: the flags are those that `cargo fuzz` passes to a nightly one, without
 # the address sanitizer that only a nightly one has.
 set -eu
-targets='frames connection archive body'
+targets='frames connection archive body dns'
 case ${1:-} in
 '' | *[!0-9]*)
     echo "usage: $0 SECONDS [TARGET...]; targets: $targets" >&2
@@ -30,7 +30,7 @@ set --
 for target in $targets; do
     set -- "$@" --bin "$target"
     # Only these are worth the time that their dependencies take to build.
-    case $target in archive | body) set -- "$@" --features "$target" ;; esac
+    case $target in archive | body | dns) set -- "$@" --features "$target" ;; esac
 done
 # shellcheck disable=SC2086 # a list of words
 RUSTFLAGS=$(echo $coverage --cfg fuzzing) "${CARGO:-cargo}" build --release --locked --target "$triple" \

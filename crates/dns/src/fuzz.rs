@@ -58,6 +58,9 @@ pub fn fuzz_query(data: &[u8]) {
 /// container gets is an answer to its question, fits, and has no address that is
 /// not public. Whether there was anything to pass on.
 pub fn fuzz_answer(data: &[u8]) -> bool {
+    if Header::of(data).is_none_or(|header| header.questions() != 1) {
+        return false;
+    }
     let Ok(repeated) = Message::from_vec(data) else {
         return false;
     };

@@ -3,6 +3,7 @@
 
 mod archives;
 mod bodies;
+mod messages;
 mod transcripts;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ fn main() -> io::Result<()> {
     write_corpus(&root.join("corpus/connection"), &transcripts::all())?;
     write_corpus(&root.join("corpus/archive"), &archives::all())?;
     write_corpus(&root.join("corpus/body"), &bodies::all())?;
+    write_corpus(&root.join("corpus/dns"), &messages::all())?;
 
     let mut words = BTreeSet::new();
     seeds::requests().iter().for_each(|request| collect_words(&json(request), &mut words));
