@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 /// Queries that wait for servers upstream; one more is refused. As many as
-/// Docker has. Each costs its question, about a kilobyte.
+/// Docker has. Each costs less than two kilobytes.
 pub const UNANSWERED: usize = 1024;
 
 /// Of those, how many are being asked; the others wait for their turn. Each
-/// costs a descriptor of this process and what the kernel buffers for it, and
-/// a hostile container takes all it can: a quarter of Docker's number still
-/// asks 5,000 questions a second of a server that takes 50 ms to answer.
+/// costs a descriptor of this process, what the kernel buffers for it, and by
+/// TCP its answer (64 KiB), and a hostile container takes all it can. With a
+/// quarter of Docker's number, a server that takes 50 ms to answer can still be
+/// asked 5,000 questions a second.
 pub const ASKING: usize = 256;
 
 /// How long a query waits for its turn before it is refused; Docker's.
