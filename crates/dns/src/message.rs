@@ -1,9 +1,14 @@
 //! Messages as octets: their headers before anything else is read of them, and
-//! their encoding within a limit.
+//! what is read and written of the rest.
+//!
+//! The library warns, with what it found, of much that a stranger can send as
+//! often as he likes. Here it says nothing: its errors do.
 
 use hickory_proto::ProtoError;
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
+use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, DecodeError};
+use tracing::Dispatch;
+use tracing::dispatcher::with_default;
 
 /// Octets of a header (RFC 1035, section 4.1.1).
 pub(crate) const HEADER: usize = 12;
@@ -56,6 +61,12 @@ impl<'m> Header<'m> {
     }
 }
 
+/// It makes room for as many questions as the header announces (almost 6 MB): look
+/// there first.
+pub(crate) fn decode(octets: &[u8]) -> Result<Message, DecodeError> {
+    with_default(&Dispatch::none(), || Message::from_vec(octets))
+}
+
 /// The octets of an answer. If they are more than `limit`, first the additional
 /// records go, which are a kindness (RFC 2181, section 9); then the message is
 /// said to be truncated and has as many answers as there is room for. Its OPT
@@ -87,7 +98,7 @@ fn emit(message: &Message, limit: u16) -> Result<(Vec<u8>, bool), ProtoError> {
     let mut octets = Vec::new();
     let mut encoder = BinEncoder::new(&mut octets);
     encoder.set_max_size(limit);
-    message.emit(&mut encoder)?;
+    with_default(&Dispatch::none(), || message.emit(&mut encoder))?;
     let additionals = message.additionals.len() + usize::from(message.edns.is_some());
     let all = [message.answers.len(), message.authorities.len(), additionals];
     let is_all = Header::of(&octets).is_some_and(|header| header.records() == all);
@@ -100,6 +111,9 @@ mod tests {
     use hickory_proto::op::{Edns, MessageType, OpCode, Query};
     use hickory_proto::rr::rdata::{A, NS};
     use hickory_proto::rr::{Name, RData, Record, RecordType};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use tracing::Subscriber;
+    use tracing::span::{Attributes, Id, Record as Values};
 
     fn message(answers: u8) -> Message {
         let name = Name::from_ascii("web.example.").unwrap();
@@ -112,6 +126,52 @@ mod tests {
         message.add_authority(Record::from_rdata(name.clone(), 600, RData::NS(NS(name.clone()))));
         message.add_additional(Record::from_rdata(name, 600, RData::A(A::new(10, 0, 1, 0))));
         message
+    }
+
+    /// Fails the test that it says anything in.
+    struct Silence;
+
+    impl Subscriber for Silence {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Values<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            panic!("{event:?}");
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn nobody_fills_the_log() {
+        let mut options = message(0).to_vec().unwrap();
+        // The length of the last record, which is the OPT record's, and half an option.
+        let end = options.len();
+        options[end - 1] = 2;
+        options.extend([0, 1]);
+        let mut code = message(0);
+        code.edns = None;
+        code.metadata.response_code = ResponseCode::BADVERS;
+        tracing::subscriber::with_default(Silence, || {
+            assert!(decode(&options).unwrap().edns.is_some());
+            encode(code.clone(), 512).unwrap();
+        });
+        // They are what the library warns of.
+        for said in [&(|| drop(Message::from_vec(&options))) as &dyn Fn(), &|| drop(code.to_vec())] {
+            let said = AssertUnwindSafe(|| tracing::subscriber::with_default(Silence, said));
+            assert!(catch_unwind(said).is_err());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use hickory_proto::ProtoError;
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query as Question, ResponseCode};
 use hickory_proto::rr::RecordType;
 
-use crate::message::{Header, encode};
+use crate::message::{Header, decode, encode};
 
 /// How a query came, which says how long its answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Query {
         if header.questions() != 1 {
             return Received::Refused(header.refusal(ResponseCode::FormErr).to_vec());
         }
-        let Ok(message) = Message::from_vec(message) else {
+        let Ok(message) = decode(message) else {
             return Received::Refused(header.refusal(ResponseCode::FormErr).to_vec());
         };
         let Message { metadata, mut queries, edns, .. } = message;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
-use crate::message::Header;
+use crate::message::{Header, decode};
 use crate::query::Query;
 
 /// Where a name server is reached from.
@@ -93,7 +93,7 @@ impl Asked {
         if header.is_none_or(|header| header.questions() > 1) {
             return Err(AskError::Stray);
         }
-        let answer = Message::from_vec(octets)?;
+        let answer = decode(octets)?;
         let is_ours = match answer.queries.first() {
             Some(question) => *question == self.question,
             // A server that did not read the question cannot repeat it.
