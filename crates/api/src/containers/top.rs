@@ -166,6 +166,14 @@ mod tests {
         Ok(columns(args)?.iter().map(|column| column.title).collect::<Vec<_>>().join(" "))
     }
 
+    /// Each costs an answer's memory for each process.
+    #[test]
+    fn there_are_no_more_columns_than_names() {
+        let many = |count: usize| columns(&format!("-o pid{}", ",cmd".repeat(count - 1))).map(|columns| columns.len());
+        assert_eq!(many(MOST_COLUMNS), Ok(64));
+        assert_eq!(many(16_000), Err("ps argument: there are no 16000 columns to show".to_owned()));
+    }
+
     #[test]
     fn options_choose_the_columns() {
         let full = "UID PID PPID C STIME TTY TIME CMD";

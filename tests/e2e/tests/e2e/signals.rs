@@ -22,6 +22,18 @@ both_modes! {
         }
     }
 
+    /// One that does not heed them keeps nobody: the third ends the command, as Docker's.
+    fn end_the_command_when_nothing_else_does(engine: &Engine) {
+        let heedless = "trap 'echo first' TERM; trap 'echo second' INT; echo ready; while :; do sleep 1000 & wait $!; done";
+        let running = engine.spawn_run(&["--name", "heedless", "busybox", "sh", "-c", heedless]);
+        for (said, signal) in [("ready\n", Signal::TERM), ("first\n", Signal::INT), ("second\n", Signal::TERM)] {
+            running.stdout.wait_for(said);
+            running.signal(signal);
+        }
+        running.wait().exits(1).complains("got 3 SIGTERM/SIGINTs, forcefully exiting");
+        assert_eq!(engine.container("heedless").state()["Status"], "running");
+    }
+
     /// As in Docker: they are the command's own, and the process goes on.
     fn end_the_command_of_an_exec_only(engine: &Engine) {
         let container = engine.start("host", &[]);
