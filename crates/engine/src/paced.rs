@@ -13,16 +13,31 @@ use tokio::task::JoinHandle;
 /// runtime has.
 pub const THREADS: usize = 64;
 
-static FREE: Semaphore = Semaphore::const_new(THREADS);
+static CLIENTS: Threads = Threads::new(THREADS);
 
 /// Returns when the work has a thread, which it keeps to its end.
 pub async fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    // Nobody closes it.
-    let permit = FREE.acquire().await.ok();
-    tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        work()
-    })
+    CLIENTS.spawn(work).await
+}
+
+/// Some of the runtime's threads, for work of one kind.
+#[derive(Debug)]
+pub struct Threads(Semaphore);
+
+impl Threads {
+    pub const fn new(at_once: usize) -> Self {
+        Self(Semaphore::const_new(at_once))
+    }
+
+    /// Returns when the work has a thread, which it keeps to its end.
+    pub async fn spawn<T: Send + 'static>(&'static self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        // Nobody closes it.
+        let permit = self.0.acquire().await.ok();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        })
+    }
 }
 
 #[cfg(test)]
@@ -52,7 +67,7 @@ mod tests {
                     thread.await.await.unwrap()
                 }));
             }
-            while FREE.available_permits() > 0 {
+            while CLIENTS.0.available_permits() > 0 {
                 tokio::task::yield_now().await;
             }
             tokio::task::spawn_blocking(|| ()).await.unwrap();
@@ -64,7 +79,7 @@ mod tests {
                 assert!(work.await.unwrap());
             }
             assert_eq!(begun.load(Ordering::SeqCst), 3 * THREADS - 1);
-            assert_eq!(FREE.available_permits(), THREADS);
+            assert_eq!(CLIENTS.0.available_permits(), THREADS);
         };
         runtime
             .block_on(async { tokio::time::timeout(Duration::from_secs(20), test).await.expect("no thread is left") });

@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use casemate_engine::Daemon;
-use casemate_engine::daemon::FilesAccess;
+use casemate_engine::daemon::{Entry, FilesAccess};
 use casemate_model::{Classify, ErrorClass, Failure};
 use casemate_wire::{CallError, ChangeKind, CopyIn, PathStat};
 use data_encoding::BASE64;
@@ -22,16 +21,10 @@ use crate::upload::{self, Plain};
 /// What is read of an archive at once.
 const CHUNK: usize = 64 << 10;
 
-/// It may have gone meanwhile.
-fn note(daemon: &Daemon, id: &str, action: &str) {
-    if let Ok(entry) = daemon.find(id) {
-        daemon.note_use(&entry, action);
-    }
-}
-
-async fn open(call: &Call, id: &str) -> Result<FilesAccess, ApiError> {
+async fn open(call: &Call, id: &str) -> Result<(Rc<Entry>, FilesAccess), ApiError> {
     let entry = call.container(id)?;
-    Ok(call.daemon.files(&entry).await?)
+    let files = call.daemon.files(&entry).await?;
+    Ok((entry, files))
 }
 
 fn path(call: &Call) -> Result<&str, ApiError> {
@@ -62,23 +55,23 @@ fn with_stat(mut response: Response<Body>, stat: &PathStat) -> Reply {
 
 pub(crate) async fn stat(call: &Call, id: &str) -> Reply {
     let path = path(call)?;
-    let files = open(call, id).await?;
+    let (_, files) = open(call, id).await?;
     let stat = files.stat_path(path).await.map_err(|error| refused(error, id, path))?;
     with_stat(Response::new(Body::Empty), &stat)
 }
 
 pub(crate) async fn copy_out(call: &Call, id: &str) -> Reply {
     let path = path(call)?;
-    let files = open(call, id).await?;
+    let (entry, files) = open(call, id).await?;
     let (stat, archive) = files.copy_out(path).await.map_err(|error| refused(error, id, path))?;
-    note(&call.daemon, id, "archive-path");
+    call.daemon.note_use(&entry, "archive-path");
     with_stat(streamed(files, archive)?, &stat)
 }
 
 pub(crate) async fn export(call: &Call, id: &str) -> Reply {
-    let files = open(call, id).await?;
+    let (entry, files) = open(call, id).await?;
     let archive = files.export().await.map_err(Failure::from)?;
-    note(&call.daemon, id, "export");
+    call.daemon.note_use(&entry, "export");
     streamed(files, archive)
 }
 
@@ -114,7 +107,7 @@ pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
         no_overwrite_dir_non_dir: call.query.flag("noOverwriteDirNonDir"),
         copy_uid_gid: call.query.flag("copyUIDGID"),
     };
-    let files = open(&call, id).await?;
+    let (entry, files) = open(&call, id).await?;
     let mut upload = match files.copy_in(&copy).await {
         Ok(upload) => upload,
         Err(error) => {
@@ -148,12 +141,12 @@ pub(crate) async fn copy_in(call: Call, id: &str) -> Reply {
         archive.discard().await;
         return Err(error);
     }
-    note(&daemon, id, "extract-to-dir");
+    daemon.note_use(&entry, "extract-to-dir");
     reply::empty(StatusCode::OK)
 }
 
 pub(crate) async fn changes(call: &Call, id: &str) -> Reply {
-    let files = open(call, id).await?;
+    let (_, files) = open(call, id).await?;
     let changes = files.changes().await.map_err(Failure::from)?;
     let kind = |kind: ChangeKind| match kind {
         ChangeKind::Modified => 0,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use casemate_engine::DiskUsage;
 use casemate_engine::daemon::{Entry, HealthStatus, Status};
+use casemate_engine::paced::Threads;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
 use crate::filters::Filters;
@@ -160,17 +160,11 @@ pub(crate) async fn rows_with_size(call: &Call, entries: impl Iterator<Item = &R
 
 /// At once. A walk takes as long as a container has files, and goes on when nobody
 /// waits for it any more.
-static WALKS: Semaphore = Semaphore::const_new(4);
+static WALKS: Threads = Threads::new(4);
 
 pub(super) async fn disk_usage(call: &Call, entry: &Entry) -> DiskUsage {
     let (engine, container) = (Arc::clone(call.daemon.engine()), entry.container().as_ref().clone());
-    // Nobody closes it.
-    let walking = WALKS.acquire().await.ok();
-    let usage = tokio::task::spawn_blocking(move || {
-        let _walking = walking;
-        engine.disk_usage(&container)
-    });
-    usage.await.unwrap_or_default()
+    WALKS.spawn(move || engine.disk_usage(&container)).await.await.unwrap_or_default()
 }
 
 fn row(entry: &Rc<Entry>) -> Value {
