@@ -19,7 +19,7 @@ use casemate_model::{
     NanoCpus, OutputStream, Process, ProcessRef, Rlimit, RlimitKind, Seccomp, Signal, Sysctl, TerminalSize, Tmpfs,
 };
 use casemate_wire::connection::{MAX_WINDOWS, WINDOW};
-use casemate_wire::{CallError, Client, CopyIn, Create, Extent, FileStream, GuestPlace, Place, serve};
+use casemate_wire::{CallError, Client, CopyIn, Create, Extent, FileStream, GuestPlace, Network, Place, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
@@ -156,6 +156,7 @@ pub fn calls() -> Vec<Call> {
         Call::Pause,
         Call::Unpause,
         Call::Update(Box::new(container().limits)),
+        Call::Rewire(Box::new(Network::default())),
         Call::Processes,
         Call::Stats,
         Call::Facts,
@@ -220,6 +221,6 @@ pub fn create() -> Create {
     let layers = vec![Extent { offset: 0, length: 4096 }, Extent { offset: 4096, length: 512 }];
     Create {
         container: container(),
-        place: Place::Guest(GuestPlace { layers, fresh: true, time_ns: 1_700_000_000_000_000_000, entropy: vec![1, 2, 3] }),
+        place: Place::Guest(GuestPlace { layers, fresh: true, time_ns: 1_700_000_000_000_000_000, entropy: vec![1, 2, 3], interfaces: Vec::new(), resolver: true }),
     }
 }

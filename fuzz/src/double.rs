@@ -10,7 +10,7 @@ use casemate_model::{
     Bytes, ExecId, ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
 use casemate_wire::{
-    BlkioStats, ContainerProcess, CopyIn, CpuStats, Create, ExecStarted, FileStream, Files, GuestFacts, MemoryStats,
+    BlkioStats, ContainerProcess, CopyIn, CpuStats, Create, ExecStarted, FileStream, Files, GuestFacts, MemoryStats, Network,
     PathStat, PidsStats, Service, Span, Started, Stats, Unpacking, VmCost,
 };
 use tokio::io::{AsyncReadExt, AsyncWrite, Repeat, Take};
@@ -28,6 +28,7 @@ pub enum Call {
     Pause,
     Unpause,
     Update(Box<Limits>),
+    Rewire(Box<Network>),
     Processes,
     Stats,
     Facts,
@@ -243,6 +244,10 @@ impl Service for Double {
 
     async fn update(&self, limits: Limits) -> Result<(), Failure> {
         self.answer(Call::Update(Box::new(limits)), ())
+    }
+
+    async fn rewire(&self, network: Network) -> Result<(), Failure> {
+        self.answer(Call::Rewire(Box::new(network)), ())
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

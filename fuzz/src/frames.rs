@@ -180,6 +180,7 @@ pub async fn ask(client: &Client, call: &Call) -> Result<(), CallError> {
         Call::Pause => client.pause().await,
         Call::Unpause => client.unpause().await,
         Call::Update(limits) => client.update(limits).await,
+        Call::Rewire(network) => client.rewire(network).await,
         Call::Processes => client.processes().await.map(drop),
         Call::Stats => client.stats().await.map(drop),
         Call::Facts => client.facts().await.map(drop),

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use casemate_model::{Bytes, ProcessRef};
+use casemate_model::{Bytes, Interface, ProcessRef, Protocol, Publication};
 use casemate_wire::message::{ExitStatus, FilesRequest, OutputStream, Request, Response};
-use casemate_wire::{Create, HostPlace, Place, VmPlace};
+use casemate_wire::{Create, HostPlace, Link, Network, NetworkNamespace, Place, Resolver, VmPlace};
 use serde::Serialize;
 
 use crate::connection::{container, copy_in, create, process};
@@ -40,6 +40,32 @@ fn json(message: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(message).expect("every message can be written")
 }
 
+fn network() -> Network {
+    let address = |text: &str| text.parse().expect("a valid address");
+    let interface = Interface {
+        name: "eth0".into(),
+        mac: "02:42:ac:11:00:02".parse().expect("a valid address"),
+        mtu: Some(1500),
+        addresses: vec!["172.17.0.2/16".parse().expect("a valid address")],
+        gateways: vec!["172.17.0.1".parse().expect("a valid address")],
+    };
+    Network {
+        namespace: NetworkNamespace::At("/proc/1/ns/net".into()),
+        links: vec![Link { port: "cm-0123456789ab".into(), bridge: "br-0".into(), isolated: true, interface }],
+        publications: vec![Publication {
+            protocol: Protocol::Tcp,
+            host: address("0.0.0.0:8080"),
+            to: address("172.17.0.2:80"),
+        }],
+        resolver: Some(Resolver {
+            networks: vec!["/run/names.json".into()],
+            links: vec![("db".into(), "0123".into())],
+            upstreams: vec!["192.0.2.1".parse().expect("a valid address")],
+            public_only: true,
+        }),
+    }
+}
+
 fn places() -> [Place; 3] {
     [
         Place::Host(HostPlace {
@@ -47,6 +73,7 @@ fn places() -> [Place; 3] {
             upper: "/upper".into(),
             work: "/work".into(),
             reaper: Some("/usr/lib/casemate/docker-init".into()),
+            network: network(),
         }),
         Place::Vm(VmPlace {
             qemu: Some("/usr/bin/qemu-system-x86_64".into()),
@@ -59,6 +86,7 @@ fn places() -> [Place; 3] {
             uid: 200_001,
             accelerator: "auto".into(),
             boot_timeout_ms: 60_000,
+            network: network(),
         }),
         create().place,
     ]
@@ -70,6 +98,7 @@ pub fn requests() -> Vec<Request> {
     let creates = places().map(|place| Request::Create(Box::new((&Create { container: container(), place }).into())));
     let others = [
         Request::Start,
+        Request::Rewire(Box::new((&network()).into())),
         Request::Exec(Box::new((&process()).into())),
         Request::Signal { process: exec.clone(), signal: 15 },
         Request::Resize { process: exec.clone(), rows: 24, columns: 80 },

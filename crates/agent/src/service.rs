@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
-use casemate_launch::{Cage, Place};
+use casemate_launch::{Cage, NetworkNamespace, Place};
 use casemate_model::{
     Bytes, ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
+use casemate_net::configure_own;
 use casemate_supervisor::{FdStream, Supervisor, look_like, make_writable_layer};
 use casemate_wire::{
-    ContainerProcess, Create, ExecStarted, GuestFacts, GuestPlace, Place as WirePlace, Service, Span, Started, Stats,
+    ContainerProcess, Create, ExecStarted, GuestFacts, GuestPlace, Network, Place as WirePlace, Service, Span, Started,
+    Stats,
 };
 use rustix::system::{sysinfo, uname};
 use rustix::thread::sched_getaffinity;
@@ -72,7 +74,7 @@ impl Service for Agent {
 
     async fn create(&self, create: Create) -> Result<(), Failure> {
         let Create { container, place } = create;
-        let WirePlace::Guest(GuestPlace { layers, fresh, time_ns, entropy }) = place else {
+        let WirePlace::Guest(GuestPlace { layers, fresh, time_ns, entropy, interfaces, resolver: _ }) = place else {
             return Err(Failure::new(ErrorClass::InvalidArgument, "this is a guest"));
         };
         if self.container.borrow().is_some() {
@@ -108,8 +110,11 @@ impl Service for Agent {
             };
             let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
             // The VM's network is the container's: there is nobody else in it.
-            Ok(Supervisor::new(cage.share_network()))
+            Ok(Supervisor::new(cage.in_network(NetworkNamespace::OfMachine)))
         })?;
+        let from = Instant::now();
+        configure_own(&interfaces).await.map_err(|error| Failure::from_error(&error))?;
+        self.spans.borrow_mut().push(("network", from, Instant::now()));
         *self.container.borrow_mut() = Some(Guest { supervisor: Rc::new(supervisor), disks: Rc::new(disks) });
         Ok(())
     }
@@ -159,6 +164,10 @@ impl Service for Agent {
 
     async fn update(&self, limits: Limits) -> Result<(), Failure> {
         self.guest()?.supervisor.update(&limits)
+    }
+
+    async fn rewire(&self, _: Network) -> Result<(), Failure> {
+        Err(Failure::new(ErrorClass::InvalidArgument, "a guest has the network cards that it has"))
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

@@ -140,6 +140,7 @@ fn machine(dir: &Path, kernel: PathBuf, initrd: PathBuf) -> Result<Machine, Benc
         kernel,
         initrd,
         disks: Disks::new(vec![layer], scratch).map_err(BenchError::Disks)?,
+        nics: Vec::new(),
     })
 }
 

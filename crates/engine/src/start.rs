@@ -12,7 +12,7 @@ use std::sync::PoisonError;
 use casemate_model::{Bytes, ContainerId, Isolation, TerminalSize};
 use casemate_record::file::{self, Durability};
 use casemate_record::log::AttributesRecord;
-use casemate_wire::{CallError, Client, Create, HostPlace, Place, VmPlace};
+use casemate_wire::{CallError, Client, Create, HostPlace, Network, Place, VmPlace};
 
 use crate::container::Container;
 use crate::error::StartError;
@@ -129,6 +129,7 @@ impl Engine {
                 upper: container.paths.upper(),
                 work: container.paths.work(),
                 reaper: container.record.host.init.then(|| self.asset("docker-init")).transpose()?,
+                network: Network::default(),
             })),
             Isolation::Hyperv => {
                 let layers = container
@@ -147,6 +148,7 @@ impl Engine {
                     uid: self.vm_uid(&container.paths.run)?,
                     accelerator: self.settings.accelerator.clone(),
                     boot_timeout_ms: self.settings.boot_timeout_ms,
+                    network: Network::default(),
                 }))
             }
         }

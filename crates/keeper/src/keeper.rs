@@ -20,6 +20,7 @@ use crate::backend::Backend;
 use crate::execs::Execs;
 use crate::files::AtWork;
 use crate::input::ClientInput;
+use crate::network::Network;
 use crate::pump::{Logged, Source, pump};
 use crate::timeline::Timeline;
 use crate::vm_mode::VmMode;
@@ -67,6 +68,7 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) backend: Backend,
+    pub(crate) network: Network,
     pub(crate) outputs: Outputs,
     pub(crate) execs: Rc<Execs>,
     /// Unless nothing is to be kept.
@@ -171,8 +173,10 @@ impl Keeper {
         };
         let terminal = create.container.init.terminal.is_some();
         let stdin_once = create.container.stdin_once;
+        let (backend, network) = self.back(create, Purpose::Start, &timeline).await?;
         Ok(Prepared {
-            backend: self.back(create, Purpose::Start, &timeline).await?,
+            backend,
+            network,
             outputs: Outputs::default(),
             execs: Execs::new(),
             log: log.map(|log| Rc::new(RefCell::new(log))),
@@ -192,16 +196,18 @@ impl Keeper {
         }
     }
 
-    async fn back(&self, create: Create, purpose: Purpose, timeline: &Timeline) -> Result<Backend, Failure> {
+    async fn back(&self, create: Create, purpose: Purpose, timeline: &Timeline) -> Result<(Backend, Network), Failure> {
         let Create { container, place } = create;
         match place {
             Place::Host(place) => {
-                let supervisor = process_mode::create(container, place, &self.paths, purpose).await?;
+                let (supervisor, network) = process_mode::create(container, place, &self.paths, purpose).await?;
                 timeline.step("create");
-                Ok(Backend::Process(supervisor))
+                Ok((Backend::Process(supervisor), network))
             }
             Place::Vm(place) => {
-                Ok(Backend::Vm(Rc::new(VmMode::boot(container, place, self, purpose, timeline).await?)))
+                let (network, nics) = Network::of_vm(&place.network).await?;
+                let vm = VmMode::boot(container, place, nics, self, purpose, timeline).await?;
+                Ok((Backend::Vm(Rc::new(vm)), network))
             }
             Place::Guest(_) => Err(Failure::new(ErrorClass::InvalidArgument, "a keeper does not run in a guest")),
         }
@@ -220,7 +226,7 @@ impl Keeper {
         }
         self.auto_remove.set(false);
         match self.back(create, Purpose::Files, &Timeline::new()).await {
-            Ok(backend) => {
+            Ok((backend, _network)) => {
                 self.phase.replace(Phase::Files(backend));
                 Ok(())
             }
@@ -270,7 +276,7 @@ impl Keeper {
                 Ok(Started { pid, timeline })
             }
             Err(failure) => {
-                self.destroy(&prepared.backend, false).await;
+                self.destroy_prepared(&prepared, false).await;
                 self.write_not_started(&failure);
                 self.end();
                 Err(failure)
@@ -316,7 +322,7 @@ impl Keeper {
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
             prepared.outputs.of(stream).end();
         }
-        self.destroy(&prepared.backend, !self.auto_remove.get()).await;
+        self.destroy_prepared(&prepared, !self.auto_remove.get()).await;
         self.end();
     }
 
@@ -325,15 +331,18 @@ impl Keeper {
     pub(crate) async fn creator_gone(&self) {
         self.give_up_start().await;
         let _changing = self.changing.lock().await;
-        let abandoned = match &*self.phase.borrow() {
-            Phase::New => None,
-            Phase::Created(prepared) => Some((prepared.backend.clone(), false)),
-            // What was copied in stays.
-            Phase::Files(backend) => Some((backend.clone(), true)),
+        let (created, files) = match &*self.phase.borrow() {
+            Phase::New => (None, None),
+            Phase::Created(prepared) => (Some(Rc::clone(prepared)), None),
+            Phase::Files(backend) => (None, Some(backend.clone())),
             Phase::Running(_) | Phase::Ended => return,
         };
-        if let Some((backend, keep_disk)) = abandoned {
-            self.destroy(&backend, keep_disk).await;
+        if let Some(prepared) = created {
+            self.destroy_prepared(&prepared, false).await;
+        }
+        if let Some(backend) = files {
+            // What was copied in stays.
+            self.destroy(&backend, true).await;
         }
         self.end();
     }
@@ -343,19 +352,23 @@ impl Keeper {
         self.abandoned.send_replace(true);
         self.give_up_start().await;
         let _changing = self.changing.lock().await;
-        let (backend, running, keep_disk) = match &*self.phase.borrow() {
-            Phase::New => (None, false, false),
-            Phase::Created(prepared) => (Some(prepared.backend.clone()), false, false),
-            Phase::Running(prepared) => (Some(prepared.backend.clone()), true, false),
-            Phase::Files(backend) => (Some(backend.clone()), false, true),
+        let (prepared, files, running) = match &*self.phase.borrow() {
+            Phase::New => (None, None, false),
+            Phase::Created(prepared) => (Some(Rc::clone(prepared)), None, false),
+            Phase::Running(prepared) => (Some(Rc::clone(prepared)), None, true),
+            Phase::Files(backend) => (None, Some(backend.clone()), false),
             Phase::Ended => return Ok(()),
         };
-        let destroyed = match backend {
-            Some(backend) => backend.destroy(keep_disk).await,
-            None => Ok(()),
+        let destroyed = match (&prepared, &files) {
+            (Some(prepared), _) => prepared.backend.destroy(false).await,
+            (None, Some(backend)) => backend.destroy(true).await,
+            (None, None) => Ok(()),
         };
         // One that ran is seen through to its end by its own task.
         if !running {
+            if let Some(prepared) = prepared {
+                prepared.network.unwire_all().await;
+            }
             self.end();
         }
         destroyed
@@ -388,6 +401,11 @@ impl Keeper {
             Phase::Created(prepared) | Phase::Running(prepared) => Ok(Rc::clone(prepared)),
             _ => Err(Failure::new(ErrorClass::Conflict, format!("container {} is not running", self.id))),
         }
+    }
+
+    async fn destroy_prepared(&self, prepared: &Prepared, keep_disk: bool) {
+        self.destroy(&prepared.backend, keep_disk).await;
+        prepared.network.unwire_all().await;
     }
 
     async fn destroy(&self, backend: &Backend, keep_disk: bool) {

@@ -22,6 +22,7 @@ mod execs;
 mod files;
 mod input;
 mod keeper;
+mod network;
 mod pause;
 mod process_mode;
 mod pump;

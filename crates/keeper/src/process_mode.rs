@@ -10,19 +10,27 @@ use casemate_wire::{ExecStarted, HostPlace};
 use rand::RngCore;
 
 use crate::keeper::Purpose;
+use crate::network::Network;
 
 pub(crate) async fn create(
     container: Container,
     place: HostPlace,
     paths: &ContainerPaths,
     purpose: Purpose,
-) -> Result<Rc<Supervisor>, Failure> {
-    let HostPlace { lowers, upper, work, reaper } = place;
+) -> Result<(Rc<Supervisor>, Network), Failure> {
+    let HostPlace { lowers, upper, work, reaper, network } = place;
     let topmost = lowers.first().ok_or_else(|| Failure::new(ErrorClass::InvalidArgument, "the image has no layers"))?;
     make_writable_layer(&upper, &work, topmost)
         .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot make {}: {error}", upper.display())))?;
     let place = Place { dir: paths.run.clone(), lowers, upper, work, fresh: false, reaper, cgroup: paths.cgroup() };
-    let cage = Cage::create(container, place).map_err(|error| Failure::from_error(&error))?;
+    let (network, namespace) = Network::of_process(&network).await?;
+    let cage = match Cage::create(container, place) {
+        Ok(cage) => cage.in_network(namespace),
+        Err(error) => {
+            network.unwire_all().await;
+            return Err(Failure::from_error(&error));
+        }
+    };
     let supervisor = Supervisor::new(cage);
     if purpose == Purpose::Files
         && let Err(failure) = supervisor.open_files()
@@ -33,7 +41,7 @@ pub(crate) async fn create(
         }
         return Err(failure);
     }
-    Ok(Rc::new(supervisor))
+    Ok((Rc::new(supervisor), network))
 }
 
 pub(crate) async fn exec(supervisor: &Rc<Supervisor>, process: &Process) -> Result<ExecStarted, Failure> {

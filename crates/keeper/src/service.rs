@@ -7,7 +7,7 @@ use std::time::Duration;
 use casemate_model::{
     ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
-use casemate_wire::{ContainerProcess, Create, ExecStarted, GuestFacts, Service, Started, Stats};
+use casemate_wire::{ContainerProcess, Create, ExecStarted, GuestFacts, Network, Service, Started, Stats};
 
 use crate::attach::{Attached, Outputs};
 use crate::backend::Input;
@@ -94,6 +94,10 @@ impl Service for Desk {
 
     async fn update(&self, limits: Limits) -> Result<(), Failure> {
         self.keeper.running()?.backend.update(&limits).await
+    }
+
+    async fn rewire(&self, network: Network) -> Result<(), Failure> {
+        self.keeper.running()?.network.rewire(&network).await
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

@@ -50,10 +50,25 @@ pub struct Cage {
     place: Place,
     cgroup: Cgroup,
     devices: Devices,
-    shares_network: bool,
+    network: NetworkNamespace,
     init: Rc<InitState>,
     /// The mount namespace of a root that is held.
     held_root: OnceCell<OwnedFd>,
+}
+
+/// Which network namespace a container has.
+#[derive(Debug)]
+pub enum NetworkNamespace {
+    /// A new one, with nothing but a loopback in it.
+    Own,
+    /// This one, which is the container's, or another container's.
+    Given(OwnedFd),
+    /// That of this program, which is the container's anyway: in a VM, where
+    /// making another costs more than all the mounts.
+    OfMachine,
+    /// That of this program, which is none of the container's business: nothing in
+    /// it is set up.
+    Host,
 }
 
 /// How far the init has come.
@@ -106,7 +121,7 @@ impl Cage {
             place,
             cgroup,
             devices,
-            shares_network: false,
+            network: NetworkNamespace::Own,
             init: Rc::default(),
             held_root: OnceCell::new(),
         };
@@ -148,15 +163,10 @@ impl Cage {
         Ok(())
     }
 
-    /// Has the container use the network namespace of this program instead of
-    /// one of its own: for a VM whose network is the container's anyway, where
-    /// making another costs more than all its mounts. Elsewhere it would be no
-    /// container.
-    ///
-    /// Loopback is brought up in it all the same.
+    /// Has the container use this network namespace instead of a new one.
     #[must_use]
-    pub fn share_network(mut self) -> Self {
-        self.shares_network = true;
+    pub fn in_network(mut self, namespace: NetworkNamespace) -> Self {
+        self.network = namespace;
         self
     }
 
@@ -186,9 +196,11 @@ impl Cage {
                     split: self.cgroup.split_groups(),
                     devices: &self.devices.nodes,
                     reaper: reaper.as_ref().map(AsFd::as_fd),
+                    network: &self.network,
                     ends: &ends,
                 };
-                child::run(&ends, &entrance.procs, reaper.as_ref().map(AsFd::as_fd).as_slice(), || job.run())
+                let needs: Vec<_> = reaper.as_ref().map(AsFd::as_fd).into_iter().chain(self.network.given()).collect();
+                child::run(&ends, &entrance.procs, &needs, || job.run())
             }
             Ok(Cloned::Parent { pid, pidfd }) => {
                 let copy = pidfd.try_clone();
@@ -217,7 +229,7 @@ impl Cage {
             (shared.pid == Namespace::Own, libc::CLONE_NEWPID),
             (shared.uts == Namespace::Own, libc::CLONE_NEWUTS),
             (shared.ipc != Ipc::Host, libc::CLONE_NEWIPC),
-            (!self.shares_network, libc::CLONE_NEWNET),
+            (matches!(self.network, NetworkNamespace::Own), libc::CLONE_NEWNET),
         ];
         own.into_iter().filter(|(is, _)| *is).map(|(_, flag)| flag as u64).sum()
     }
@@ -315,6 +327,15 @@ impl Cage {
         failures.extend(self.cgroup.destroy().err().map(LaunchError::from));
         failures.extend(remove_files(&self.place.dir));
         LaunchError::all(failures)
+    }
+}
+
+impl NetworkNamespace {
+    pub(crate) fn given(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Given(namespace) => Some(namespace.as_fd()),
+            Self::Own | Self::OfMachine | Self::Host => None,
+        }
     }
 }
 

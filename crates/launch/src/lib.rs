@@ -34,7 +34,7 @@ mod starting;
 mod streams;
 mod sys;
 
-pub use cage::{Cage, ChildFds, destroy_leftovers};
+pub use cage::{Cage, ChildFds, NetworkNamespace, destroy_leftovers};
 pub use capability::available_capabilities;
 pub use cgroup::{
     Cgroup, CgroupError, CgroupStats, CgroupVersion, CpuUse, DiskUse, MemoryUse, cgroup_version, limit_support, pids_in,

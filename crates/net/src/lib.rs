@@ -5,7 +5,6 @@ mod driver_options;
 mod firewall;
 mod inside;
 mod links;
-mod mac;
 mod network;
 mod special_use;
 mod subnet;
@@ -13,15 +12,16 @@ mod tap;
 #[cfg(test)]
 mod testbed;
 
+pub use casemate_model::{Interface, MacAddress, Protocol, Publication};
+
 pub use address_pool::{AddressPool, NoFreeSubnet, ParseAddressPoolError, default_pools, free_subnet};
 pub use driver_options::{DriverOptions, EGRESS, InvalidDriverOption};
 pub use firewall::{
-    Egress, Firewall, LOOPBACK_MARK, NetworkPolicy, Nft, NftError, PORT_PREFIX, Policy, PortPolicy, Protocol,
-    Publication, Reach, SubnetPolicy, Watch,
+    Egress, Firewall, LOOPBACK_MARK, NetworkPolicy, Nft, NftError, PORT_PREFIX, Policy, PortPolicy, Reach,
+    SubnetPolicy, Watch,
 };
-pub use inside::{ConfigureError, Interface, configure};
+pub use inside::{ConfigureError, configure, configure_own, new_namespace};
 pub use links::{LinkError, Links, Pair, Port};
-pub use mac::{MacAddress, ParseMacError};
 pub use network::{Endpoint, Network, Wanted};
 pub use special_use::is_public;
 pub use subnet::{AddressError, Subnet, SubnetError};

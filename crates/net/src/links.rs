@@ -6,10 +6,11 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use casemate_model::{Classify, ErrorClass};
 use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort, InfoData, InfoVeth, LinkMessage};
+use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort, InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::{Error, Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::task::JoinHandle;
@@ -47,23 +48,29 @@ pub struct Pair<'a> {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("link {name} cannot be {done}")]
-pub struct LinkError {
-    pub name: String,
-    done: &'static str,
-    source: Error,
+pub enum LinkError {
+    #[error("the kernel cannot be asked for links")]
+    Open(#[source] io::Error),
+    #[error("link {name} cannot be {done}")]
+    Link { name: String, done: &'static str, source: Error },
+}
+
+impl Classify for LinkError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Internal
+    }
 }
 
 impl LinkError {
     pub(crate) fn of(name: &str, done: &'static str) -> impl Fn(Error) -> Self {
-        move |source| Self { name: name.to_owned(), done, source }
+        move |source| Self::Link { name: name.to_owned(), done, source }
     }
 }
 
 impl Links {
     /// Needs a tokio runtime.
-    pub fn open() -> io::Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
+    pub fn open() -> Result<Self, LinkError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(LinkError::Open)?;
         Ok(Self { handle, connection: tokio::spawn(connection) })
     }
 
@@ -81,10 +88,14 @@ impl Links {
             made => made.map_err(&failed)?,
         }
         let index = self.index(name).await.map_err(&failed)?;
-        let up = LinkUnspec::new_with_index(index).up().build();
-        self.handle.link().set(up).execute().await.map_err(&failed)?;
+        self.up(name, index).await?;
         self.give(name, index, addresses).await?;
         Ok(index)
+    }
+
+    pub(crate) async fn up(&self, name: &str, index: u32) -> Result<(), LinkError> {
+        let up = LinkUnspec::new_with_index(index).up().build();
+        self.handle.link().set(up).execute().await.map_err(LinkError::of(name, "brought up"))
     }
 
     /// Those that it has already stay.
@@ -156,7 +167,20 @@ impl Links {
         }
     }
 
-    pub(crate) async fn index_of(&self, name: &str) -> Result<u32, LinkError> {
+    pub(crate) async fn by_hardware_address(&self) -> Result<Vec<Present>, LinkError> {
+        let all = self.handle.link().get().execute().try_collect::<Vec<LinkMessage>>();
+        let all = all.await.map_err(LinkError::of("*", "found"))?;
+        Ok(all.into_iter().map(Present::of).collect())
+    }
+
+    /// One that is down.
+    pub(crate) async fn rename(&self, index: u32, name: &str) -> Result<(), LinkError> {
+        let renamed = LinkUnspec::new_with_index(index).name(name.to_owned()).build();
+        self.handle.link().set(renamed).execute().await.map_err(LinkError::of(name, "named so"))
+    }
+
+    /// The number of a link that is there.
+    pub async fn index_of(&self, name: &str) -> Result<u32, LinkError> {
         self.index(name).await.map_err(LinkError::of(name, "found"))
     }
 
@@ -164,6 +188,28 @@ impl Links {
         let found: Option<LinkMessage> =
             self.handle.link().get().match_name(name.to_owned()).execute().try_next().await?;
         Ok(found.map_or(0, |link| link.header.index))
+    }
+}
+
+/// A link that is there.
+#[derive(Debug)]
+pub(crate) struct Present {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    pub(crate) mac: Vec<u8>,
+}
+
+impl Present {
+    fn of(link: LinkMessage) -> Self {
+        let mut present = Self { index: link.header.index, name: String::new(), mac: Vec::new() };
+        for attribute in link.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => present.name = name,
+                LinkAttribute::Address(address) => present.mac = address,
+                _ => {}
+            }
+        }
+        present
     }
 }
 
@@ -273,6 +319,8 @@ mod tests {
             assert_eq!(names(), ["br-test", "lo", "veth-test"]);
             let interface = Interface {
                 name: "eth0".into(),
+                mac,
+                mtu: None,
                 addresses: vec!["10.1.0.2/24".parse().unwrap(), "fd00::2/64".parse().unwrap()],
                 gateways: vec!["10.1.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
             };

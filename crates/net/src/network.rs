@@ -79,6 +79,8 @@ impl Network {
         let leads_out = self.reach != Reach::Internal;
         Interface {
             name,
+            mac: endpoint.mac,
+            mtu: self.options.mtu,
             addresses: endpoint.addresses().filter_map(with_prefix).collect(),
             gateways: self.subnets.iter().map(Subnet::gateway).filter(|_| leads_out).collect(),
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use casemate_model::{Classify, ErrorClass};
 use rtnetlink::LinkUnspec;
 
 use crate::links::{LinkError, Links, Port};
@@ -21,6 +22,12 @@ pub enum TapError {
     Open { name: String, source: io::Error },
     #[error(transparent)]
     Link(#[from] LinkError),
+}
+
+impl Classify for TapError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Internal
+    }
 }
 
 impl Links {

@@ -7,10 +7,10 @@ use std::panic::resume_unwind;
 use futures::{StreamExt, TryStreamExt};
 use rtnetlink::packet_route::link::{LinkAttribute, State};
 use rtnetlink::{MulticastGroup, new_multicast_connection};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{Interface, Links, configure};
+use crate::{Links, new_namespace};
 
 /// A network namespace, held by its descriptor.
 #[derive(Debug)]
@@ -22,16 +22,10 @@ impl Node {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
-        let open = || {
-            fresh_namespace();
-            File::open("/proc/thread-self/ns/net").unwrap()
-        };
-        let node = Self(std::thread::spawn(open).join().unwrap());
+        let node = Self(new_namespace().unwrap().into());
         // An address is there when it is given.
         node.set("ipv6/conf/default/accept_dad", "0");
         node.set("ipv4/ping_group_range", "0 0");
-        let loopback = Interface { name: "lo".into(), addresses: Vec::new(), gateways: Vec::new() };
-        configure(node.namespace(), &loopback).unwrap();
         Some(node)
     }
 
@@ -105,10 +99,4 @@ pub(crate) fn names() -> Vec<String> {
     let mut names: Vec<String> = table.lines().skip(2).map(name).collect();
     names.sort();
     names
-}
-
-#[expect(unsafe_code, reason = "unsharing descriptors would be unsafe")]
-fn fresh_namespace() {
-    // SAFETY: no descriptors are unshared.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
 }

@@ -53,6 +53,21 @@ impl Layout {
         self.run.join("lock")
     }
 
+    /// Networks' records.
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("networks")
+    }
+
+    /// What is known of networks while they are up.
+    pub fn networks_up(&self) -> PathBuf {
+        self.run.join("networks")
+    }
+
+    /// Who is on a network, by the network's id.
+    pub fn network_names(&self, id: &str) -> PathBuf {
+        self.networks_up().join(format!("{id}.json"))
+    }
+
     /// Prepared empty scratch disks.
     pub fn scratch_cache(&self) -> PathBuf {
         self.root.join("scratch")
@@ -108,6 +123,11 @@ impl ContainerPaths {
     /// Writable disk of a hyperv-isolated container.
     pub fn scratch(&self) -> PathBuf {
         self.dir.join("scratch.ext4")
+    }
+
+    /// What it has of networks.
+    pub fn attachments(&self) -> PathBuf {
+        self.run.join("attachments.json")
     }
 
     pub fn socket(&self) -> PathBuf {

@@ -10,11 +10,15 @@ pub mod file;
 mod host;
 mod layout;
 pub mod log;
+mod network;
 mod restart;
 mod state;
 
 pub use container::{ContainerRecord, HealthRecord, ImageRecord, RestartPolicyRecord};
 pub use host::{DeviceRecord, HostRecord, LimitsRecord, LogRecord, UlimitRecord};
 pub use layout::{ContainerPaths, Layout};
+pub use network::{
+    AttachmentsRecord, EndpointRecord, NamedRecord, NamesRecord, NetworkRecord, PublicationRecord, SubnetRecord,
+};
 pub use restart::RestartRecord;
 pub use state::{EndRecord, SpanRecord, StateRecord, VmRecord};

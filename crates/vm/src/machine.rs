@@ -10,6 +10,7 @@ use casemate_model::{Bytes, ContainerId, ContainerName};
 use crate::accelerator::Accelerator;
 use crate::disks::Disks;
 use crate::jail::{INITRD, KERNEL};
+use crate::nic::Nic;
 use crate::size::VmSize;
 use crate::tsc::TscKhz;
 
@@ -26,6 +27,8 @@ pub struct Machine {
     pub kernel: PathBuf,
     pub initrd: PathBuf,
     pub disks: Disks,
+    /// At most [`Nic::MOST`], which the guest finds in this order.
+    pub nics: Vec<Nic>,
 }
 
 /// Which device sits on which of the machine's eight virtio-mmio transports.
@@ -34,6 +37,7 @@ pub struct Machine {
 pub mod slot {
     pub const LAYERS: u8 = 0;
     pub const SCRATCH: u8 = 1;
+    /// Of the first network card; the others follow.
     pub const NETWORK: u8 = 2;
     pub const CHANNEL: u8 = 7;
 }
@@ -98,6 +102,7 @@ impl Machine {
         self.console(&mut line);
         self.layer_disk(&mut line);
         self.scratch_disk(&mut line);
+        self.network_cards(&mut line);
         channel(&mut line);
         line.option("-kernel", KERNEL.into());
         line.option("-initrd", INITRD.into());
@@ -186,6 +191,25 @@ impl Machine {
         );
     }
 
+    fn network_cards(&self, line: &mut CommandLine) {
+        for (nic, slot, number) in self.numbered_nics() {
+            line.option("-netdev", format!("tap,id=net{slot},fd={number}"));
+            line.option("-device", format!("virtio-net-device,netdev=net{slot},mac={},bus={}", nic.mac, bus(slot)));
+        }
+    }
+
+    /// Each with its transport, and the number under which QEMU finds its tap: the
+    /// next after the layers'.
+    fn numbered_nics(&self) -> impl Iterator<Item = (&Nic, u8, RawFd)> {
+        let layers = if self.disks.has_one_layer() { 0 } else { self.disks.extents().len() };
+        let slots = slot::NETWORK..slot::CHANNEL;
+        self.nics
+            .iter()
+            .zip(slots)
+            .enumerate()
+            .map(move |(index, (nic, slot))| (nic, slot, layer_descriptor(layers + index)))
+    }
+
     fn kernel_parameters(&self) -> String {
         // Warnings and worse reach the console, and so does what the agent says
         // when it panics; a boot that goes well prints nothing. A panic reboots
@@ -250,6 +274,7 @@ impl CommandLine {
 mod tests {
     use super::*;
     use crate::size::HostCapacity;
+    use casemate_model::MacAddress;
     use std::fs::File;
     use std::path::Path;
 
@@ -271,6 +296,7 @@ mod tests {
             kernel: "/somewhere/vmlinux".into(),
             initrd: "/somewhere/agent.cpio".into(),
             disks: Disks::new((0..layers).map(|_| layer()).collect(), scratch).unwrap(),
+            nics: Vec::new(),
         }
     }
 
@@ -292,7 +318,10 @@ mod tests {
 
     #[test]
     fn command_line_under_tcg() {
-        assert_snapshot("tcg.txt", &machine(Accelerator::Tcg, Some(2_596_122), 2));
+        let nic =
+            |last| Nic { mac: MacAddress::of([10, 1, 0, last].into()), tap: tempfile::tempfile().unwrap().into() };
+        let machine = machine(Accelerator::Tcg, Some(2_596_122), 2);
+        assert_snapshot("tcg.txt", &Machine { nics: vec![nic(2), nic(3)], ..machine });
     }
 
     #[test]
@@ -302,7 +331,9 @@ mod tests {
 
     #[test]
     fn command_line_under_kvm() {
-        assert_snapshot("kvm.txt", &machine(Accelerator::Kvm, Some(2_596_122), 1));
+        let nic = Nic { mac: MacAddress::of([10, 1, 0, 2].into()), tap: tempfile::tempfile().unwrap().into() };
+        let machine = machine(Accelerator::Kvm, Some(2_596_122), 1);
+        assert_snapshot("kvm.txt", &Machine { nics: vec![nic], ..machine });
     }
 
     #[test]

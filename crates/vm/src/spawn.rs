@@ -81,6 +81,7 @@ pub fn spawn(qemu: &Qemu, machine: Machine, jail: &Jail) -> Result<Running, Spaw
     let limits = limits(&machine);
     let mut inherited = vec![ends.channel_inside, ends.console_inside];
     inherited.extend(disk_descriptors(machine.disks)?);
+    inherited.extend(machine.nics.into_iter().map(|nic| nic.tap));
 
     let plan = Plan {
         cgroups,

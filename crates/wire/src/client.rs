@@ -12,7 +12,7 @@ use crate::convert::InvalidMessage;
 use crate::frame::{self, FrameError};
 use crate::hello::{self, HelloError};
 use crate::message::{Request, Response};
-use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Started, Stats};
+use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Network, Started, Stats};
 
 /// Steps of a start that are looked at: an honest one has a dozen.
 const MAX_SPANS: usize = 64;
@@ -123,6 +123,12 @@ impl Client {
         self.done(Request::Update(Box::new(limits.into()))).await
     }
 
+    /// Has the running container have these links, ports and names instead of
+    /// those before.
+    pub async fn rewire(&self, network: &Network) -> Result<(), CallError> {
+        self.done(Request::Rewire(Box::new(network.into()))).await
+    }
+
     pub async fn processes(&self) -> Result<Vec<ContainerProcess>, CallError> {
         match self.call(Request::Processes).await? {
             Response::Processes(processes) => Ok(processes.into_iter().map(Into::into).collect()),
@@ -193,6 +199,7 @@ fn room(request: &Request) -> Room {
         | Request::Pause
         | Request::Unpause
         | Request::Update(_)
+        | Request::Rewire(_)
         | Request::Processes
         | Request::Stats
         | Request::Facts

@@ -3,6 +3,7 @@
 //! has been decided upon.
 
 mod container;
+mod network;
 mod process;
 mod stats;
 
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use casemate_model::{
     Bytes, Classify, ErrorClass, ExecId, ExitStatus, Exited, Failure, InvalidDeviceAccess, InvalidDeviceRule,
-    InvalidId, InvalidNumberList, InvalidSysctl, InvalidTmpfs, InvalidUser, OutputStream, ProcessRef, Signal,
-    UnknownSignal,
+    InvalidId, InvalidNumberList, InvalidSysctl, InvalidTmpfs, InvalidUser, OutputStream, ParseMacError, ProcessRef,
+    Signal, UnknownProtocol, UnknownSignal,
 };
 
 use crate::client::CallError;
@@ -55,6 +56,14 @@ pub enum InvalidMessage {
     Change,
     #[error("the container has more changes than can be listed")]
     TooManyChanges,
+    #[error(transparent)]
+    Mac(ParseMacError),
+    #[error(transparent)]
+    Protocol(UnknownProtocol),
+    #[error("{0:?} is not the name of a link")]
+    LinkName(String),
+    #[error("invalid address {0:?}")]
+    Address(String),
     #[error("layer at {offset} of {length} bytes: not made of whole sectors")]
     Extent { offset: u64, length: u64 },
 }
@@ -277,11 +286,12 @@ impl TryFrom<written::Create> for Create {
 impl From<&Place> for written::Place {
     fn from(place: &Place) -> Self {
         match place {
-            Place::Host(HostPlace { lowers, upper, work, reaper }) => Self::Host {
+            Place::Host(HostPlace { lowers, upper, work, reaper, network }) => Self::Host {
                 lowers: texts(lowers),
                 upper: text(upper),
                 work: text(work),
                 reaper: reaper.as_deref().map(text),
+                network: network.into(),
             },
             Place::Vm(VmPlace {
                 qemu,
@@ -294,6 +304,7 @@ impl From<&Place> for written::Place {
                 uid,
                 accelerator,
                 boot_timeout_ms,
+                network,
             }) => Self::Vm {
                 qemu: qemu.as_deref().map(text),
                 kernel: text(kernel),
@@ -305,12 +316,15 @@ impl From<&Place> for written::Place {
                 uid: *uid,
                 accelerator: accelerator.clone(),
                 boot_timeout_ms: *boot_timeout_ms,
+                network: network.into(),
             },
-            Place::Guest(GuestPlace { layers, fresh, time_ns, entropy }) => Self::Guest {
+            Place::Guest(GuestPlace { layers, fresh, time_ns, entropy, interfaces, resolver }) => Self::Guest {
                 layers: layers.iter().map(|Extent { offset, length }| (*offset, *length)).collect(),
                 fresh: *fresh,
                 time_ns: *time_ns,
                 entropy: entropy.clone(),
+                interfaces: interfaces.iter().map(Into::into).collect(),
+                resolver: *resolver,
             },
         }
     }
@@ -322,11 +336,12 @@ impl TryFrom<written::Place> for Place {
     fn try_from(place: written::Place) -> Result<Self, InvalidMessage> {
         let paths = |texts: Vec<String>| texts.into_iter().map(PathBuf::from).collect();
         Ok(match place {
-            written::Place::Host { lowers, upper, work, reaper } => Self::Host(HostPlace {
+            written::Place::Host { lowers, upper, work, reaper, network } => Self::Host(HostPlace {
                 lowers: paths(lowers),
                 upper: upper.into(),
                 work: work.into(),
                 reaper: reaper.map(PathBuf::from),
+                network: network.try_into()?,
             }),
             written::Place::Vm {
                 qemu,
@@ -339,6 +354,7 @@ impl TryFrom<written::Place> for Place {
                 uid,
                 accelerator,
                 boot_timeout_ms,
+                network,
             } => Self::Vm(VmPlace {
                 qemu: qemu.map(PathBuf::from),
                 kernel: kernel.into(),
@@ -350,10 +366,12 @@ impl TryFrom<written::Place> for Place {
                 uid,
                 accelerator,
                 boot_timeout_ms,
+                network: network.try_into()?,
             }),
-            written::Place::Guest { layers, fresh, time_ns, entropy } => {
+            written::Place::Guest { layers, fresh, time_ns, entropy, interfaces, resolver } => {
                 let layers = layers.into_iter().map(extent).collect::<Result<_, _>>()?;
-                Self::Guest(GuestPlace { layers, fresh, time_ns, entropy })
+                let interfaces = interfaces.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+                Self::Guest(GuestPlace { layers, fresh, time_ns, entropy, interfaces, resolver })
             }
         })
     }

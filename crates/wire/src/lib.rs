@@ -29,6 +29,6 @@ pub use files::{Change, ChangeKind, CopyIn, FileStream, Files, PathStat, Unpacki
 pub use hello::HelloError;
 pub use server::{Service, serve};
 pub use vocabulary::{
-    BlkioStats, ContainerProcess, CpuStats, Create, ExecStarted, Extent, GuestFacts, GuestPlace, HostPlace,
-    MemoryStats, PidsStats, Place, Span, Started, Stats, VmCost, VmPlace,
+    BlkioStats, ContainerProcess, CpuStats, Create, ExecStarted, Extent, GuestFacts, GuestPlace, HostPlace, Link,
+    MemoryStats, Network, NetworkNamespace, PidsStats, Place, Resolver, Span, Started, Stats, VmCost, VmPlace,
 };

@@ -32,6 +32,8 @@ pub enum Request {
     Pause,
     Unpause,
     Update(Box<Limits>),
+    /// Have this of networks instead of what it had. Its namespace stays.
+    Rewire(Box<Network>),
     Processes,
     Stats,
     Facts,
@@ -120,6 +122,7 @@ pub enum Place {
         upper: String,
         work: String,
         reaper: Option<String>,
+        network: Network,
     },
     Vm {
         qemu: Option<String>,
@@ -132,6 +135,7 @@ pub enum Place {
         uid: u32,
         accelerator: String,
         boot_timeout_ms: u64,
+        network: Network,
     },
     Guest {
         /// Offset and length, each.
@@ -139,7 +143,64 @@ pub enum Place {
         fresh: bool,
         time_ns: u64,
         entropy: Vec<u8>,
+        interfaces: Vec<Interface>,
+        resolver: bool,
     },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub namespace: NetworkNamespace,
+    pub links: Vec<Link>,
+    pub publications: Vec<Publication>,
+    pub resolver: Option<Resolver>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum NetworkNamespace {
+    Own,
+    Host,
+    At(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    pub port: String,
+    pub bridge: String,
+    pub isolated: bool,
+    pub interface: Interface,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    pub name: String,
+    pub mac: String,
+    pub mtu: Option<u32>,
+    /// With the length of their prefix.
+    pub addresses: Vec<String>,
+    pub gateways: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publication {
+    pub protocol: String,
+    pub host: String,
+    pub to: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolver {
+    pub networks: Vec<String>,
+    /// Name and id of a container, each.
+    pub links: Vec<(String, String)>,
+    pub upstreams: Vec<String>,
+    pub public_only: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

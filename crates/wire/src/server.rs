@@ -15,7 +15,7 @@ use crate::files::Files;
 use crate::frame;
 use crate::hello::{self, HelloError};
 use crate::message::{Request, Response};
-use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Started, Stats};
+use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Network, Started, Stats};
 
 /// What a keeper and an agent can be asked.
 ///
@@ -55,6 +55,9 @@ pub trait Service: Files + 'static {
     async fn unpause(&self) -> Result<(), Failure>;
     /// Sets other limits; what is absent is not limited any more.
     async fn update(&self, limits: Limits) -> Result<(), Failure>;
+    /// Gives the running container these links, ports and names instead of those
+    /// it had; its network namespace stays as it is.
+    async fn rewire(&self, network: Network) -> Result<(), Failure>;
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure>;
     async fn stats(&self) -> Result<Stats, Failure>;
     async fn facts(&self) -> Result<GuestFacts, Failure>;
@@ -239,6 +242,10 @@ async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Fai
         }
         Request::Update(limits) => {
             service.update((*limits).try_into()?).await?;
+            Response::Done
+        }
+        Request::Rewire(network) => {
+            service.rewire((*network).try_into()?).await?;
             Response::Done
         }
         Request::Processes => Response::Processes(service.processes().await?.into_iter().map(Into::into).collect()),

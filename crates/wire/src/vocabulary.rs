@@ -1,8 +1,9 @@
 //! What is said on the wire, in checked types.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use casemate_model::{Bytes, Container, ExecId};
+use casemate_model::{Bytes, Container, ExecId, Interface, Publication};
 
 /// A container to make, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub struct HostPlace {
     /// The program that goes before the container's own where it asked for
     /// that (`--init`).
     pub reaper: Option<PathBuf>,
+    pub network: Network,
 }
 
 /// What a utility VM is made of.
@@ -53,6 +55,8 @@ pub struct VmPlace {
     pub accelerator: String,
     /// How long the VM may take to come up, in milliseconds.
     pub boot_timeout_ms: u64,
+    /// Its namespace is the VM's own.
+    pub network: Network,
 }
 
 /// What an agent finds in its VM.
@@ -66,6 +70,54 @@ pub struct GuestPlace {
     pub time_ns: u64,
     /// Fresh random bytes for the guest's own generator.
     pub entropy: Vec<u8>,
+    pub interfaces: Vec<Interface>,
+    /// Whether what is sent to the embedded resolver is to be passed on.
+    pub resolver: bool,
+}
+
+/// What a container has of networks beside its loopback.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    pub namespace: NetworkNamespace,
+    pub links: Vec<Link>,
+    /// Held on the host, and served where the firewall leads nobody.
+    pub publications: Vec<Publication>,
+    pub resolver: Option<Resolver>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NetworkNamespace {
+    #[default]
+    Own,
+    /// The one that the keeper is in.
+    Host,
+    /// One that exists, by its file.
+    At(PathBuf),
+}
+
+/// A container's link to a bridge of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Name of its end on the host.
+    pub port: String,
+    pub bridge: String,
+    /// The bridge passes nothing between isolated ports.
+    pub isolated: bool,
+    pub interface: Interface,
+}
+
+/// What answers at 127.0.0.11 inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolver {
+    /// Files with the names of its networks' containers, each network's in one.
+    pub networks: Vec<PathBuf>,
+    /// Further names of containers, for this one alone: each with the
+    /// container's id.
+    pub links: Vec<(String, String)>,
+    /// Who is asked for the rest, from the keeper's own network.
+    pub upstreams: Vec<IpAddr>,
+    /// Whether answers may only point to public addresses.
+    pub public_only: bool,
 }
 
 /// A stretch of a disk, in bytes; both are multiples of 512.

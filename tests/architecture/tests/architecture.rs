@@ -71,13 +71,13 @@ fn crates_use_only_what_they_may() {
         ("image", &["model", "registry", "tree"]),
         ("record", &["model"]),
         ("supervisor", &["launch", "model", "tree", "wire"]),
-        ("keeper", &["launch", "model", "record", "supervisor", "tree", "vm", "wire"]),
-        ("engine", &["image", "launch", "model", "record", "registry", "seccomp", "tree", "wire"]),
+        ("keeper", &["dns", "launch", "model", "net", "record", "supervisor", "tree", "vm", "wire"]),
+        ("engine", &["image", "launch", "model", "net", "record", "registry", "seccomp", "tree", "wire"]),
         ("api", &["engine", "image", "model", "record", "registry", "wire"]),
         ("client", &["model", "registry"]),
-        ("net", &[]),
+        ("net", &["model"]),
         ("dns", &[]),
-        ("agent", &["launch", "model", "supervisor", "wire"]),
+        ("agent", &["launch", "model", "net", "supervisor", "wire"]),
     ]);
     let found = dependencies();
     for (name, allowed) in allowed {

@@ -9,12 +9,12 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use casemate_launch::Cgroup;
-use casemate_model::{Classify, Container, ErrorClass, Failure, Limits};
+use casemate_model::{Classify, Container, ErrorClass, Failure, Interface, Limits};
 use casemate_record::VmRecord;
 use casemate_supervisor::FdStream;
 use casemate_vm::{
-    Detected, Disks, HostCapacity, Jail, Machine, Qemu, Running, ScratchDisk, ScratchImage, ScratchLifetime, TscKhz,
-    VmSize,
+    Detected, Disks, HostCapacity, Jail, Machine, Nic, Qemu, Running, ScratchDisk, ScratchImage, ScratchLifetime,
+    TscKhz, VmSize,
 };
 use casemate_wire::{Client, Create, Extent, GuestPlace, HelloError, Place, VmPlace};
 use rand::RngCore;
@@ -56,6 +56,7 @@ impl VmMode {
     pub(crate) async fn boot(
         container: Container,
         place: VmPlace,
+        nics: Vec<Nic>,
         keeper: &Keeper,
         purpose: Purpose,
         timeline: &Timeline,
@@ -71,7 +72,7 @@ impl VmMode {
         let container = Container { limits: limits::of_guest(&container.limits), ephemeral, ..container };
         let uid = place.uid;
         let lifetime = if ephemeral { ScratchLifetime::Ephemeral } else { ScratchLifetime::Kept };
-        let (running, found) = match spawn(place, keeper, &detected, size, &cgroup, lifetime) {
+        let (running, found) = match spawn(place, nics, keeper, &detected, size, &cgroup, lifetime) {
             Ok(spawned) => spawned,
             Err(failure) => {
                 // The first error is the one to tell.
@@ -157,20 +158,23 @@ fn refuse_shared(container: &Container) -> Result<(), Failure> {
     }
 }
 
-/// What the guest is to find on its disks.
-struct DisksFound {
+/// What the guest is to find.
+struct Found {
     layers: Vec<Extent>,
     fresh: bool,
+    interfaces: Vec<Interface>,
+    resolver: bool,
 }
 
 fn spawn(
     place: VmPlace,
+    nics: Vec<Nic>,
     keeper: &Keeper,
     detected: &Detected,
     size: VmSize,
     cgroup: &Cgroup,
     lifetime: ScratchLifetime,
-) -> Result<(Running, DisksFound), Failure> {
+) -> Result<(Running, Found), Failure> {
     let qemu = match place.qemu {
         Some(path) => Qemu::at(path),
         None => Qemu::find(),
@@ -193,10 +197,13 @@ fn spawn(
         kernel: place.kernel,
         initrd: place.initrd,
         disks,
+        nics,
     };
     let jail = Jail { uid: user, gid: user, cgroups: cgroup.directories() };
     let running = casemate_vm::spawn(&qemu, machine, &jail).map_err(failure)?;
-    Ok((running, DisksFound { layers, fresh }))
+    let interfaces = place.network.links.into_iter().map(|link| link.interface).collect();
+    let resolver = place.network.resolver.is_some();
+    Ok((running, Found { layers, fresh, interfaces, resolver }))
 }
 
 fn open(path: &Path) -> Result<File, PlaceError> {
@@ -208,7 +215,7 @@ async fn prepare(
     channel: UnixStream,
     ending: &Rc<Ending>,
     (container, purpose): (Container, Purpose),
-    found: DisksFound,
+    found: Found,
     boot_timeout: Duration,
     timeline: &Timeline,
 ) -> Result<Client, Failure> {
@@ -234,9 +241,9 @@ async fn prepare(
     let mut entropy = vec![0; ENTROPY];
     rand::rng().fill_bytes(&mut entropy);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let DisksFound { layers, fresh } = found;
+    let Found { layers, fresh, interfaces, resolver } = found;
     let time_ns = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
-    let place = GuestPlace { layers, fresh, time_ns, entropy };
+    let place = GuestPlace { layers, fresh, time_ns, entropy, interfaces, resolver };
     let create = Create { container, place: Place::Guest(place) };
     let answer = async {
         match purpose {

@@ -17,7 +17,7 @@ use casemate_model::{
 };
 use casemate_record::{ContainerPaths, Layout, StateRecord, file};
 use casemate_seccomp::{KernelVersion, Profile};
-use casemate_wire::{CallError, Client, Create, ExecStarted, HostPlace, Place, Stream, VmPlace};
+use casemate_wire::{CallError, Client, Create, ExecStarted, HostPlace, Network, Place, Stream, VmPlace};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
@@ -181,6 +181,7 @@ impl Bed {
                 upper: paths.upper(),
                 work: paths.work(),
                 reaper: Some(staged("lib/casemate/docker-init")),
+                network: Network::default(),
             }),
             Isolation::Hyperv => Place::Vm(VmPlace {
                 qemu: None,
@@ -193,6 +194,7 @@ impl Bed {
                 uid: FIRST_UID + std::process::id() % 1_000_000,
                 accelerator: "auto".to_owned(),
                 boot_timeout_ms: BOOT.as_millis() as u64,
+                network: Network::default(),
             }),
         }
     }

@@ -8,10 +8,12 @@ use casemate_model::{Container, Ipc, Namespace};
 use casemate_tree::beneath::{Wanted, open_or_make};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{setsid, umask};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::become_command::{Streams, become_command};
 use super::cgroup_view::View;
 use super::{device_nodes, etc, hide, mounts, open_null, parameters, rootfs, set_oom_score, terminal, tmpfs};
+use crate::cage::NetworkNamespace;
 use crate::cgroup::Hierarchy;
 use crate::command::{Command, REAPER};
 use crate::device::DeviceNode;
@@ -31,6 +33,7 @@ pub(crate) struct InitJob<'a> {
     pub(crate) devices: &'a [DeviceNode],
     /// A mount of the program that goes before the command.
     pub(crate) reaper: Option<BorrowedFd<'a>>,
+    pub(crate) network: &'a NetworkNamespace,
     pub(crate) ends: &'a ChildEnds,
 }
 
@@ -41,6 +44,11 @@ impl InitJob<'_> {
         if own_cgroups {
             // Only now: the namespace is rooted where its maker is.
             sys::unshare_cgroup_namespace().at(SetupStep::EnterNamespace, "cgroup")?;
+        }
+        if let Some(network) = self.network.given() {
+            // Before sysfs is mounted, which shows the links of its mounter's.
+            move_into_link_name_space(network, Some(LinkNameSpaceType::Network))
+                .at(SetupStep::EnterNamespace, "network")?;
         }
         set_oom_score(self.command.oom_score_adj)?;
         setsid().at(SetupStep::Prepare, "a session")?;
@@ -68,7 +76,7 @@ impl InitJob<'_> {
         }
         open_or_make(root, &self.command.directory, Wanted::Directory)
             .at(SetupStep::MakeDirectory, &self.command.directory)?;
-        parameters::set(container)?;
+        parameters::set(container, self.network)?;
         let streams = self.streams()?;
         hide::mask(&container.masked_paths)?;
         hide::make_read_only(&container.readonly_paths)?;

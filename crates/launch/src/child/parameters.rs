@@ -7,11 +7,12 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
+use crate::cage::NetworkNamespace;
 use crate::error::SetupStep;
 use crate::report::{AtStep, StepResult};
 use crate::sys;
 
-pub(crate) fn set(container: &Container) -> StepResult<()> {
+pub(crate) fn set(container: &Container, network: &NetworkNamespace) -> StepResult<()> {
     if container.namespaces.uts == Namespace::Own {
         let name = &container.hostname;
         rustix::system::sethostname(name.as_bytes()).at(SetupStep::SetHostname, name)?;
@@ -20,8 +21,10 @@ pub(crate) fn set(container: &Container) -> StepResult<()> {
             rustix::system::setdomainname(domain.as_bytes()).at(SetupStep::SetDomainname, domain)?;
         }
     }
-    bring_up_loopback()?;
-    open_ports()?;
+    if !matches!(network, NetworkNamespace::Host) {
+        bring_up_loopback()?;
+        open_ports()?;
+    }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if container.sysctls.is_empty() {
         return Ok(());

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio as ProcessStdio};
 
-use casemate_launch::{Cage, LaunchError, destroy_leftovers};
+use casemate_launch::{Cage, LaunchError, NetworkNamespace, destroy_leftovers};
 use casemate_model::{ExitStatus, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -225,7 +225,7 @@ fn a_shared_network() {
     }
     let sandbox = Sandbox::new();
     let script = "readlink /proc/self/ns/net; ip addr show lo | grep -c 127.0.0.1; ls /sys/class/net | grep -c lo";
-    let cage = sandbox.cage(container(&["sh", "-c", script])).share_network();
+    let cage = sandbox.cage(container(&["sh", "-c", script])).in_network(NetworkNamespace::OfMachine);
     let output = collect(cage.start().unwrap().finish().unwrap());
     let own = fs::read_link("/proc/self/ns/net").unwrap();
     assert_eq!(output.ok(), format!("{}\n1\n1\n", own.display()));

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::policy::{NetworkPolicy, Policy, PortPolicy, Publication, Reach};
+use super::policy::{NetworkPolicy, Policy, PortPolicy, Reach};
+use crate::Publication;
 use crate::special_use::special_use;
 
 /// One element of a set, or of a map, which has a value.

@@ -11,9 +11,7 @@ use std::collections::BTreeSet;
 
 use self::elements::{Element, elements};
 pub use self::nft::{Nft, NftError};
-pub use self::policy::{
-    Egress, LOOPBACK_MARK, NetworkPolicy, PORT_PREFIX, Policy, PortPolicy, Protocol, Publication, Reach, SubnetPolicy,
-};
+pub use self::policy::{Egress, LOOPBACK_MARK, NetworkPolicy, PORT_PREFIX, Policy, PortPolicy, Reach, SubnetPolicy};
 pub use self::watch::Watch;
 
 const TABLES: &str = include_str!("casemate.nft");

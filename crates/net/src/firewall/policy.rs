@@ -1,10 +1,10 @@
 //! What the firewall is to do, as plain data: all of it, whatever is in the kernel.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::MacAddress;
+use crate::{MacAddress, Publication};
 
 /// Names of ports begin with this, and the rules know them by it.
 pub const PORT_PREFIX: &str = "cm-";
@@ -17,6 +17,7 @@ pub const LOOPBACK_MARK: u32 = 0xca5e;
 pub struct Policy {
     pub networks: Vec<NetworkPolicy>,
     pub ports: Vec<PortPolicy>,
+    /// Nothing leads from the host's loopback addresses: who serves those listens there, and hears the host only.
     pub publications: Vec<Publication>,
 }
 
@@ -77,31 +78,4 @@ pub struct Egress {
     pub public: bool,
     /// And these.
     pub ranges: Vec<IpNet>,
-}
-
-/// A port of the host that leads to one of a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publication {
-    pub protocol: Protocol,
-    /// All of the host's addresses of this family if it is unspecified. Nothing leads
-    /// from loopback addresses: who serves them listens there, and hears the host only.
-    pub host: SocketAddr,
-    pub to: SocketAddr,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-}
-
-impl Protocol {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        }
-    }
 }

@@ -98,6 +98,7 @@ impl Bed {
             kernel: self.kernel.clone(),
             initrd: self.initrd.clone(),
             disks: Disks::new(layers, scratch).unwrap(),
+            nics: Vec::new(),
         }
     }
 

@@ -1,10 +1,11 @@
 use casemate_model::{
-    Capabilities, Container, ContainerId, CpuQuota, Device, DeviceAccess, EtcFiles, Ipc, Limits, MASKED_PATHS,
-    MemorySwap, Namespace, Namespaces, NanoCpus, Process, READONLY_PATHS, Rlimit, RlimitKind, Seccomp, Sysctl,
-    TerminalSize, Tmpfs,
+    Capabilities, Container, ContainerId, CpuQuota, Device, DeviceAccess, EtcFiles, Interface, Ipc, Limits,
+    MASKED_PATHS, MemorySwap, Namespace, Namespaces, NanoCpus, Process, Protocol, Publication, READONLY_PATHS, Rlimit,
+    RlimitKind, Seccomp, Sysctl, TerminalSize, Tmpfs,
 };
 
 use super::*;
+use crate::vocabulary::{Link, Network, NetworkNamespace, Resolver};
 
 fn container() -> Container {
     Container {
@@ -55,6 +56,34 @@ fn container() -> Container {
     }
 }
 
+fn interface() -> Interface {
+    Interface {
+        name: "eth0".into(),
+        mac: "02:42:0a:01:00:02".parse().unwrap(),
+        mtu: Some(1400),
+        addresses: vec!["10.1.0.2/16".parse().unwrap(), "fd00::2/64".parse().unwrap()],
+        gateways: vec!["10.1.0.1".parse().unwrap()],
+    }
+}
+
+fn network() -> Network {
+    Network {
+        namespace: NetworkNamespace::Own,
+        links: vec![Link { port: "cm-0".into(), bridge: "br-0".into(), isolated: true, interface: interface() }],
+        publications: vec![Publication {
+            protocol: Protocol::Udp,
+            host: "[::]:53".parse().unwrap(),
+            to: "10.1.0.2:53".parse().unwrap(),
+        }],
+        resolver: Some(Resolver {
+            networks: vec!["/names".into()],
+            links: vec![("db".into(), "0123".into())],
+            upstreams: vec!["::1".parse().unwrap()],
+            public_only: true,
+        }),
+    }
+}
+
 #[test]
 fn creates_come_back_as_they_were() {
     let places = [
@@ -63,6 +92,7 @@ fn creates_come_back_as_they_were() {
             upper: "/u".into(),
             work: "/w".into(),
             reaper: None,
+            network: network(),
         }),
         Place::Vm(VmPlace {
             qemu: None,
@@ -75,12 +105,15 @@ fn creates_come_back_as_they_were() {
             uid: 7,
             accelerator: "tcg".into(),
             boot_timeout_ms: 9,
+            network: Network { namespace: NetworkNamespace::At("/n".into()), ..Network::default() },
         }),
         Place::Guest(GuestPlace {
             layers: vec![Extent { offset: 0, length: 4096 }],
             fresh: true,
             time_ns: 5,
             entropy: vec![1, 2],
+            interfaces: vec![interface()],
+            resolver: true,
         }),
     ];
     for place in places {
@@ -116,6 +149,18 @@ fn wrong_contents_are_named() {
     );
     assert_eq!(change(|c| c.device_rules[0].push('x')), "invalid device cgroup rule format: 'c 10:* rwx'");
     assert_eq!(change(|c| c.limits.cpuset_cpus = Some("1-".into())), "invalid format: 1-");
+    let link = |change: fn(&mut written::Link)| {
+        let mut network = written::Network::from(&network());
+        change(&mut network.links[0]);
+        Network::try_from(network).unwrap_err().to_string()
+    };
+    for name in ["", "..", "a/b", "a\0", "of sixteen bytes", "sixteen-bytes-16"] {
+        let mut network = written::Network::from(&network());
+        network.links[0].port = name.to_owned();
+        assert_eq!(Network::try_from(network).unwrap_err().to_string(), format!("{name:?} is not the name of a link"));
+    }
+    assert_eq!(link(|l| l.interface.mac.push('0')), "invalid MAC address: 02:42:0a:01:00:020");
+    assert_eq!(link(|l| l.interface.gateways[0].push('x')), "invalid address \"10.1.0.1x\"");
     assert!(matches!(extent((0, 0)), Err(InvalidMessage::Extent { .. })));
     assert!(matches!(extent((u64::MAX - 511, 512)), Err(InvalidMessage::Extent { .. })));
 }

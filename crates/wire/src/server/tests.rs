@@ -52,6 +52,9 @@ impl Service for Deaf {
     async fn update(&self, _: Limits) -> Result<(), Failure> {
         not_here()
     }
+    async fn rewire(&self, _: Network) -> Result<(), Failure> {
+        not_here()
+    }
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         not_here()
     }

@@ -10,7 +10,8 @@ use proptest::sample::{Index, select, subsequence};
 use super::bed::{HOST, HOST_TOO, addresses, network};
 use super::calls::PORT;
 use crate::MacAddress;
-use crate::firewall::{Egress, NetworkPolicy, Policy, PortPolicy, Protocol, Publication, Reach};
+use crate::firewall::{Egress, NetworkPolicy, Policy, PortPolicy, Reach};
+use crate::{Protocol, Publication};
 
 /// Ports of the host that are published.
 pub(super) const PUBLISHED: std::ops::Range<u16> = 8080..8083;

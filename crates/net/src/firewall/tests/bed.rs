@@ -6,11 +6,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use super::calls::{Call, Exchange, Heard, PORT, index};
-use crate::firewall::{
-    Egress, Firewall, NetworkPolicy, Nft, Policy, PortPolicy, Protocol, Publication, Reach, SubnetPolicy,
-};
+use crate::firewall::{Egress, Firewall, NetworkPolicy, Nft, Policy, PortPolicy, Reach, SubnetPolicy};
 use crate::testbed::Node;
-use crate::{Interface, Links, MacAddress, Pair, Port, configure};
+use crate::{Interface, Links, MacAddress, Pair, Port, Protocol, Publication, configure};
 
 /// Of the host, on the link to the remote node.
 pub(super) const HOST: [&str; 2] = ["192.168.7.1", "fd07::1"];
@@ -219,6 +217,8 @@ fn forward(host: &Node, link: &str, bridge: &str) {
 fn wire(node: &Node, link: &str, addresses: &[String], gateways: &[&str]) {
     let interface = Interface {
         name: link.to_owned(),
+        mac: MacAddress::of([10, 0, 0, 1].into()),
+        mtu: None,
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         gateways: gateways.iter().map(|gateway| gateway.parse().unwrap()).collect(),
     };

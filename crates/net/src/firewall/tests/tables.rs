@@ -3,11 +3,9 @@
 use super::bed::{Bed, METADATA, NEIGHBOUR, network};
 use super::calls::calls;
 use super::nftables::{listing, nft};
-use crate::MacAddress;
-use crate::firewall::{
-    Egress, Firewall, NetworkPolicy, Nft, NftError, Policy, PortPolicy, Protocol, Publication, Reach, SubnetPolicy,
-};
+use crate::firewall::{Egress, Firewall, NetworkPolicy, Nft, NftError, Policy, PortPolicy, Reach, SubnetPolicy};
 use crate::testbed::Node;
+use crate::{MacAddress, Protocol, Publication};
 
 fn firewall() -> Firewall {
     Firewall::new(Nft::default())
