@@ -10,6 +10,7 @@ mod inspect;
 mod lifecycle;
 mod list;
 mod logs;
+mod networking;
 mod resources;
 mod stats;
 mod top;
@@ -25,6 +26,7 @@ pub(crate) use lifecycle::{kill, prune, remove, rename, resize, restart, size, s
 use list::disk_usage;
 pub(crate) use list::{list, rows_with_size};
 pub(crate) use logs::logs;
+pub(crate) use networking::EndpointSettings;
 pub(crate) use resources::{pause, unpause, update};
 pub(crate) use stats::stats;
 pub(crate) use top::top;

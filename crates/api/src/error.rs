@@ -54,6 +54,7 @@ pub(crate) fn status(class: ErrorClass) -> StatusCode {
         }
         ErrorClass::NotFound => StatusCode::NOT_FOUND,
         ErrorClass::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorClass::Forbidden => StatusCode::FORBIDDEN,
         ErrorClass::Conflict => StatusCode::CONFLICT,
         ErrorClass::NotModified => StatusCode::NOT_MODIFIED,
         ErrorClass::Unavailable
@@ -86,6 +87,8 @@ macro_rules! from_classified {
 from_classified! {
     Failure,
     casemate_engine::CommitError,
+    casemate_engine::networks::ConnectError,
+    casemate_engine::networks::NetworkError,
     casemate_engine::CreateError,
     casemate_engine::EngineError,
     casemate_engine::ExecError,

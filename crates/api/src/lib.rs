@@ -22,6 +22,7 @@ mod hijack;
 pub mod human;
 mod images;
 mod listener;
+mod networks;
 mod out_of_scope;
 mod query;
 mod reply;

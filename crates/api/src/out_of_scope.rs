@@ -20,15 +20,6 @@ pub(crate) fn answer(method: &Method, segments: &[&str]) -> Reply {
             Err(ApiError::not_implemented("this daemon has no plugins"))
         }
         (_, ["plugins", name, ..]) => Err(ApiError::not_found(format!("plugin \"{name}\" not found"))),
-        ("GET", ["networks"]) => reply::json(&networks()),
-        ("GET", ["networks", name]) => match networks().as_array().and_then(|all| find(all, name)) {
-            Some(network) => reply::json(&network),
-            None => Err(ApiError::not_found(format!("network {name} not found"))),
-        },
-        ("POST", ["networks", "prune"]) => reply::json(&json!({ "NetworksDeleted": null })),
-        ("POST", ["networks", ..]) | ("DELETE", ["networks", ..]) => {
-            Err(ApiError::not_implemented("networks cannot be made yet: containers have a loopback interface only"))
-        }
         ("GET", ["volumes"]) => reply::json(&json!({ "Volumes": [], "Warnings": null })),
         ("GET" | "DELETE", ["volumes", name]) => Err(ApiError::not_found(format!("get {name}: no such volume"))),
         ("POST", ["volumes", "prune"]) => reply::json(&json!({ "VolumesDeleted": [], "SpaceReclaimed": 0 })),
@@ -48,30 +39,4 @@ pub(crate) fn answer(method: &Method, segments: &[&str]) -> Reply {
         }
         _ => Err(ApiError::not_found("page not found")),
     }
-}
-
-/// The one network that there is.
-fn networks() -> serde_json::Value {
-    json!([{
-        "Name": "none",
-        "Id": "0".repeat(64),
-        "Created": "0001-01-01T00:00:00Z",
-        "Scope": "local",
-        "Driver": "null",
-        "EnableIPv4": true,
-        "EnableIPv6": false,
-        "IPAM": { "Driver": "default", "Options": null, "Config": [] },
-        "Internal": false,
-        "Attachable": false,
-        "Ingress": false,
-        "ConfigFrom": { "Network": "" },
-        "ConfigOnly": false,
-        "Containers": {},
-        "Options": {},
-        "Labels": {},
-    }])
-}
-
-fn find(networks: &[serde_json::Value], name: &str) -> Option<serde_json::Value> {
-    networks.iter().find(|network| network["Name"] == name || network["Id"] == name).cloned()
 }

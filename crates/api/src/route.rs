@@ -15,7 +15,7 @@ use crate::query::Query;
 use crate::reply::Reply;
 use crate::request::{Call, Version};
 use crate::server::HostFacts;
-use crate::{API_VERSION, MIN_API_VERSION, containers, exec, images, out_of_scope, system, upload};
+use crate::{API_VERSION, MIN_API_VERSION, containers, exec, images, networks, out_of_scope, system, upload};
 
 const SERVER: HeaderValue = HeaderValue::from_static(concat!("Casemate/", env!("CARGO_PKG_VERSION"), " (linux)"));
 
@@ -107,6 +107,14 @@ async fn route(method: &Method, segments: &[&str], call: Call) -> Reply {
         ("GET", ["containers", id, "attach", "ws"]) => containers::attach_websocket(call, id).await,
         ("POST", ["containers", id, "exec"]) => exec::create(call, id).await,
         ("DELETE", ["containers", id]) => containers::remove(&call, id).await,
+
+        ("GET", ["networks"]) => networks::list(&call),
+        ("POST", ["networks", "create"]) => networks::create(call).await,
+        ("POST", ["networks", "prune"]) => networks::prune(&call).await,
+        ("GET", ["networks", name]) => networks::inspect(&call, name),
+        ("DELETE", ["networks", name]) => networks::remove(&call, name).await,
+        ("POST", ["networks", name, "connect"]) => networks::connect(call, name).await,
+        ("POST", ["networks", name, "disconnect"]) => networks::disconnect(call, name).await,
 
         ("POST", ["exec", id, "start"]) => exec::start(call, id).await,
         ("POST", ["exec", id, "resize"]) => exec::resize(&call, id).await,

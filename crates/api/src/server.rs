@@ -292,6 +292,7 @@ mod tests {
                     log: Default::default(),
                     registries: Default::default(),
                     max_downloads: 1,
+                    networks: Default::default(),
                 };
                 let daemon = Daemon::open(settings).await.unwrap();
                 let server = Server::new(daemon, Rc::default(), Limits { connections, head: HEAD });

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use casemate_engine::Settings;
+use casemate_engine::networks::NetworkSettings;
 use casemate_model::{Bytes, ContainerName, DetachKeys, Isolation, NanoCpus};
 use casemate_record::LogRecord;
 use clap::parser::ValueSource;
@@ -158,6 +159,7 @@ impl Global {
             log: LogRecord::default(),
             registries: casemate_registry::Settings::default(),
             max_downloads: MAX_DOWNLOADS,
+            networks: NetworkSettings::default(),
         })
     }
 }
@@ -292,6 +294,15 @@ pub(crate) struct DaemonArgs {
     /// Layers that are downloaded at once [default: 3]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) max_concurrent_downloads: Option<usize>,
+    /// Address and prefix of the bridge network's bridge [default: from the default address pools]
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) bip: Option<String>,
+    /// Where subnets of networks come from: base=10.10.0.0/16,size=24
+    #[arg(long, value_name = "POOL")]
+    pub(crate) default_address_pool: Vec<String>,
+    /// Network of containers that name none: process=NAME or hyperv=NAME [default: process=bridge, hyperv=sealed]
+    #[arg(long, value_name = "ISOLATION=NAME")]
+    pub(crate) default_network: Vec<String>,
     /// Seconds that requests get to be answered when the daemon is stopped [default: 15]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) shutdown_timeout: Option<u64>,

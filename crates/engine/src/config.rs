@@ -7,7 +7,7 @@ use std::time::Duration;
 use casemate_image::{Healthcheck, ImageConfig, Platform};
 use casemate_model::{Bytes, ContainerName, Isolation, NanoCpus, Signal, UserSpec};
 
-use casemate_record::HostRecord;
+use casemate_record::{HostRecord, NetworkingRecord};
 
 use crate::daemon::RestartPolicy;
 use crate::error::CreateError;
@@ -45,6 +45,7 @@ pub struct CreateRequest {
     pub restart: RestartPolicy,
     pub health: Option<Healthcheck>,
     pub host: HostRecord,
+    pub networking: NetworkingRecord,
 }
 
 /// The command line of a container's init.

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use casemate_image::{Healthcheck, Image, Platform, Reference, ResolveError};
+use casemate_image::{Healthcheck, Image, ImageConfig, Platform, Reference, ResolveError};
 use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass};
 use casemate_record::{
-    ContainerPaths, ContainerRecord, HealthRecord, HostRecord, ImageRecord, RestartPolicyRecord, file,
+    ContainerPaths, ContainerRecord, HealthRecord, HostRecord, ImageRecord, NetworkingRecord, RestartPolicyRecord,
+    file,
 };
 use rand::RngCore;
 
 use crate::config::{ContainerConfig, CreateRequest};
 use crate::error::CreateError;
 use crate::options::Options;
-use crate::{Engine, limits, lock, log_options};
+use crate::{Engine, limits, lock, log_options, networks};
 
 impl Engine {
     /// The image of this name; the built-in one is brought in when it is asked
@@ -90,6 +91,7 @@ impl Engine {
                 log: log_options::with_defaults(&request.host.log, &self.settings.log),
                 ..request.host.clone()
             },
+            networking: with_exposed(&request.networking, &image.config),
         };
         let options = Options::of(&record, isolation).map_err(CreateError::Option)?;
         limits::check_available(&options.limits).map_err(CreateError::Option)?;
@@ -124,6 +126,14 @@ fn health_record(check: &Healthcheck) -> HealthRecord {
         start_interval: nanos(start_interval),
         retries: *retries,
     }
+}
+
+/// The image's ports too, of those that are any.
+fn with_exposed(asked: &NetworkingRecord, image: &ImageConfig) -> NetworkingRecord {
+    let mut networking = asked.clone();
+    let of_image = image.exposed_ports.iter().map(|port| port.to_ascii_lowercase());
+    networking.exposed.extend(of_image.filter(|port| networks::is_port(port)));
+    networking
 }
 
 /// A name that was looked for has its tag, as Docker shows it.

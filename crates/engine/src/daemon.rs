@@ -12,13 +12,15 @@ mod events;
 mod exec;
 mod files;
 mod health;
+mod kernel;
 mod lifecycle;
 mod logs;
+mod networks;
 mod resources;
 mod restart;
 mod watch;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,11 +28,13 @@ use std::time::Duration;
 
 use casemate_image::Puller;
 use casemate_model::{Classify, ContainerId, ContainerName};
+use tokio::sync::Mutex;
 
 pub use attach::Streams;
 pub use commit::CommitRequest;
 pub use entry::{Entry, Life, Status};
 pub use events::{Event, Events, Subject};
+pub use kernel::KernelError;
 pub use exec::{Exec, ExecRequest, ExecState};
 pub use files::FilesAccess;
 pub use health::{HealthReport, HealthStatus, Probe};
@@ -40,6 +44,7 @@ pub use restart::{InvalidRestartPolicy, RestartPolicy};
 
 use crate::container::Listing;
 use crate::error::{CreateError, FindError, OpenError};
+use crate::networks::Networks;
 use crate::{Engine, Settings, names};
 
 /// How long the daemon waits for its containers' keepers before it serves.
@@ -55,6 +60,12 @@ pub struct Daemon {
     events: Events,
     puller: Puller,
     log_growth: Rc<logs::Growth>,
+    networks: RefCell<Networks>,
+    kernel: kernel::Kernel,
+    /// Whether somebody looks after the firewall.
+    watched: Cell<bool>,
+    /// Held while files with names are written.
+    naming: Mutex<()>,
 }
 
 impl Daemon {
@@ -70,7 +81,12 @@ impl Daemon {
         }
         let client = casemate_registry::Client::new(engine.settings().registries.clone());
         let puller = Puller::new(engine.images().clone(), client, engine.settings().max_downloads);
+        let (networks, kernel) = Self::open_networks(&engine, &containers).await?;
         let daemon = Rc::new(Self {
+            networks: networks.into(),
+            kernel,
+            watched: Cell::default(),
+            naming: Mutex::default(),
             engine,
             puller,
             containers: RefCell::default(),
@@ -84,6 +100,7 @@ impl Daemon {
             let entry = Rc::new(Entry::new(container, Rc::clone(&daemon.log_growth)));
             daemon.containers.borrow_mut().insert(entry.id.clone(), entry);
         }
+        daemon.take_over_networks().await;
         let adopted: Vec<_> = daemon
             .entries()
             .into_iter()

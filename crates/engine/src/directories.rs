@@ -18,7 +18,14 @@ pub(crate) fn prepare(layout: &Layout) -> Result<(), OpenError> {
     for base in [layout.root(), layout.run()] {
         mode_of_own(base)?;
     }
-    for dir in [layout.containers(), layout.images(), layout.scratch_cache(), layout.running()] {
+    for dir in [
+        layout.containers(),
+        layout.images(),
+        layout.networks(),
+        layout.scratch_cache(),
+        layout.running(),
+        layout.networks_up(),
+    ] {
         if mode_of_own(&dir)? & 0o077 != 0 {
             let private = fs::Permissions::from_mode(0o700);
             fs::set_permissions(&dir, private).map_err(|source| OpenError::Dir { path: dir, source })?;

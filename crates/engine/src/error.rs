@@ -8,7 +8,9 @@ use casemate_image as image;
 use casemate_model::{Classify, ContainerId, ErrorClass, Failure, InvalidName, InvalidUser, UnknownSignal};
 use casemate_record::file::RecordError;
 
+use crate::networks::{ConnectError, NetworkError};
 use crate::options::InvalidOption;
+
 const NEEDS_ROOT: &str = "casemate needs root: run it with sudo";
 
 /// The engine's directories cannot be used.
@@ -28,6 +30,8 @@ pub enum OpenError {
     Lock { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Containers(FindError),
+    #[error("cannot set up networks")]
+    Networks(#[source] NetworkError),
 }
 
 impl Classify for OpenError {
@@ -36,6 +40,7 @@ impl Classify for OpenError {
             Self::NotText { .. } => ErrorClass::InvalidArgument,
             Self::Images(error) => error.class(),
             Self::Containers(error) => error.class(),
+            Self::Networks(error) => error.class(),
             Self::Dir { .. } | Self::Owner { .. } | Self::Writable { .. } | Self::Lock { .. } => {
                 ErrorClass::Unavailable
             }
@@ -150,6 +155,8 @@ pub enum CreateError {
     Find(FindError),
     #[error(transparent)]
     Lock(OpenError),
+    #[error(transparent)]
+    Network(#[from] ConnectError),
     #[error("cannot make {path}")]
     Dir { path: PathBuf, source: io::Error },
     #[error("cannot keep the container's configuration")]
@@ -163,6 +170,8 @@ impl Classify for CreateError {
             Self::Image(error) => error.class(),
             Self::Builtin(error) => error.class(),
             Self::NameTaken { .. } => ErrorClass::Conflict,
+            // Not as one that is not found: clients take that for a missing image.
+            Self::Network(_) => ErrorClass::InvalidArgument,
             Self::Find(error) => error.class(),
             Self::Record(error) => error.class(),
             Self::Lock(error) => error.class(),
@@ -223,6 +232,10 @@ pub enum StartError {
     NotFound { name: String },
     #[error("cannot stop it first")]
     Stop(#[source] EngineError),
+    #[error("failed to set up container networking")]
+    Network(#[source] ConnectError),
+    #[error("cannot keep what the container has of networks")]
+    Attachments(#[source] RecordError),
 }
 
 impl Classify for StartError {
@@ -236,6 +249,8 @@ impl Classify for StartError {
             Self::Removing { .. } => ErrorClass::Conflict,
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::Stop(error) => error.class(),
+            Self::Network(error) => error.class(),
+            Self::Attachments(error) => error.class(),
             Self::Option(_) => ErrorClass::InvalidArgument,
             Self::Spawn { .. }
             | Self::Prepare { .. }
@@ -251,6 +266,7 @@ impl Classify for StartError {
             Self::Refused(failure) => failure.hint.clone(),
             Self::Asset { .. } => Some("run 'make' in the source tree: it builds the guest's kernel and agent".into()),
             Self::Erofs(error) => error.hint(),
+            Self::Network(error) => error.hint(),
             _ => None,
         }
     }

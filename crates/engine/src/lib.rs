@@ -27,6 +27,7 @@ mod limits;
 mod lock;
 mod log_options;
 mod names;
+pub mod networks;
 mod options;
 pub mod paced;
 mod pieces;
@@ -86,6 +87,7 @@ pub struct Settings {
     pub registries: casemate_registry::Settings,
     /// Layers that are downloaded at once, over all pulls.
     pub max_downloads: usize,
+    pub networks: networks::NetworkSettings,
 }
 
 #[derive(Debug)]

@@ -90,7 +90,6 @@ pub(crate) struct Options {
     pub(crate) namespaces: Namespaces,
     pub(crate) devices: Vec<Device>,
     pub(crate) device_rules: Vec<DeviceRule>,
-    pub(crate) extra_hosts: Vec<(String, IpAddr)>,
     pub(crate) masked_paths: Vec<String>,
     pub(crate) readonly_paths: Vec<String>,
     pub(crate) limits: Limits,
@@ -128,11 +127,11 @@ impl Options {
             namespaces,
             devices: host.devices.iter().map(device).collect::<Result<_, _>>()?,
             device_rules: host.device_cgroup_rules.iter().map(|rule| value(rule.parse())).collect::<Result<_, _>>()?,
-            extra_hosts: host.extra_hosts.iter().map(|entry| extra_host(entry)).collect::<Result<_, _>>()?,
             masked_paths: paths(host, &host.masked_paths, &MASKED_PATHS),
             readonly_paths: paths(host, &host.readonly_paths, &READONLY_PATHS),
             limits: limits(record)?,
         };
+        extra_hosts(host)?;
         for server in &host.dns {
             server.parse::<IpAddr>().map_err(|_| InvalidOption::Dns(server.clone()))?;
         }
@@ -309,20 +308,33 @@ fn rlimit(record: &UlimitRecord) -> Result<Rlimit, InvalidOption> {
     Ok(Rlimit { kind, soft: soft_limit, hard: hard_limit })
 }
 
+/// A name's address in `/etc/hosts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExtraHost {
+    Address(IpAddr),
+    /// `host-gateway`: the host, as the container's network has it.
+    Gateway,
+}
+
+/// What `--add-host` says.
+pub(crate) fn extra_hosts(host: &HostRecord) -> Result<Vec<(String, ExtraHost)>, InvalidOption> {
+    host.extra_hosts.iter().map(|entry| extra_host(entry)).collect()
+}
+
 /// `name:address`; an IPv6 address may stand in brackets.
-fn extra_host(entry: &str) -> Result<(String, IpAddr), InvalidOption> {
+fn extra_host(entry: &str) -> Result<(String, ExtraHost), InvalidOption> {
     let bad = || InvalidOption::ExtraHost(entry.to_owned());
     let (name, address) = entry.split_once([':', '=']).ok_or_else(bad)?;
     if name.is_empty() || name.contains(char::is_whitespace) {
         return Err(bad());
     }
     if address == "host-gateway" {
-        return Err(InvalidOption::Value("host-gateway needs a network, and containers have none yet".to_owned()));
+        return Ok((name.to_owned(), ExtraHost::Gateway));
     }
     let address = address.trim_start_matches('[').trim_end_matches(']');
     let address =
         address.parse().map_err(|_| InvalidOption::Value(format!("invalid IP address in add-host: \"{address}\"")))?;
-    Ok((name.to_owned(), address))
+    Ok((name.to_owned(), ExtraHost::Address(address)))
 }
 
 /// Docker's own, others that were asked for, none for a privileged container.
@@ -504,8 +516,12 @@ mod tests {
 
     #[test]
     fn hosts_and_limits_of_processes() {
-        assert_eq!(extra_host("db:10.0.0.1").unwrap(), ("db".to_owned(), "10.0.0.1".parse().unwrap()));
-        assert_eq!(extra_host("db:[::1]").unwrap().1, "::1".parse::<IpAddr>().unwrap());
+        assert_eq!(
+            extra_host("db:10.0.0.1").unwrap(),
+            ("db".to_owned(), ExtraHost::Address("10.0.0.1".parse().unwrap()))
+        );
+        assert_eq!(extra_host("host.docker.internal=host-gateway").unwrap().1, ExtraHost::Gateway);
+        assert_eq!(extra_host("db:[::1]").unwrap().1, ExtraHost::Address("::1".parse().unwrap()));
         assert!(extra_host("db").is_err() && extra_host("db:nowhere").is_err());
         let of = |name: &str, soft, hard| rlimit(&UlimitRecord { name: name.to_owned(), soft, hard });
         assert!(of("nofile", 2048, 1024).is_err() && of("wishes", 1, 1).is_err());

@@ -1,14 +1,12 @@
 //! What a keeper is asked to create, and the processes in it.
 
-use std::fmt::Write;
-
 use casemate_model::{Bytes, Capabilities, Container as Launchable, EtcFiles, Process, Seccomp, TerminalSize};
-use casemate_record::HostRecord;
 use casemate_wire::Create;
 
 use crate::Engine;
 use crate::container::Container;
 use crate::error::StartError;
+use crate::networks::Wiring;
 use crate::options::{Options, SeccompChoice};
 
 /// Until the first resize says better, as in Docker.
@@ -19,6 +17,7 @@ impl Engine {
         &self,
         container: &Container,
         terminal: Option<TerminalSize>,
+        wiring: Wiring,
     ) -> Result<Create, StartError> {
         let record = &container.record;
         let host = &record.host;
@@ -36,9 +35,9 @@ impl Engine {
                 read_only: record.read_only,
                 ephemeral: record.auto_remove,
                 etc: EtcFiles {
-                    hosts: hosts(&hostname, &host.domainname, &options),
+                    hosts: wiring.hosts,
                     hostname: format!("{hostname}\n"),
-                    resolv_conf: resolv_conf(host),
+                    resolv_conf: wiring.resolv_conf,
                 },
                 hostname,
                 domainname: host.domainname.clone(),
@@ -53,7 +52,7 @@ impl Engine {
                 masked_paths: options.masked_paths,
                 readonly_paths: options.readonly_paths,
             },
-            place: self.place(container)?,
+            place: self.place(container, wiring.network)?,
         })
     }
 
@@ -103,37 +102,4 @@ impl Engine {
             SeccompChoice::Given(json) => crate::seccomp::given(json, capabilities).map(Some),
         }
     }
-}
-
-/// Docker's `/etc/hosts` for a container without a network: loopback, what it
-/// was given, and its own name.
-fn hosts(hostname: &str, domainname: &str, options: &Options) -> String {
-    let mut text = "127.0.0.1\tlocalhost\n\
-         ::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::\tip6-localnet\n\
-         ff00::\tip6-mcastprefix\n\
-         ff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n"
-        .to_owned();
-    for (name, address) in &options.extra_hosts {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{address}\t{name}");
-    }
-    let _ = match domainname {
-        "" => writeln!(text, "127.0.0.1\t{hostname}"),
-        domain => writeln!(text, "127.0.0.1\t{hostname}.{domain} {hostname}"),
-    };
-    text
-}
-
-fn resolv_conf(host: &HostRecord) -> String {
-    let mut text: String = host.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
-    // A lone dot asks for no search list.
-    if !host.dns_search.is_empty() && host.dns_search != ["."] {
-        let _ = writeln!(text, "search {}", host.dns_search.join(" "));
-    }
-    if !host.dns_options.is_empty() {
-        let _ = writeln!(text, "options {}", host.dns_options.join(" "));
-    }
-    text
 }

@@ -17,6 +17,7 @@ use casemate_wire::{CallError, Client, Create, HostPlace, Network, Place, VmPlac
 use crate::container::Container;
 use crate::error::StartError;
 use crate::keeper::ShortPath;
+use crate::networks::Wiring;
 use crate::{Engine, lock, log_options};
 
 /// Users of VM processes are numbers from here on: beyond those that
@@ -38,7 +39,7 @@ pub(crate) struct Readied {
 impl Engine {
     /// Makes all that a container's keeper needs. Slow: layers may have to be
     /// made into images first.
-    pub(crate) fn ready(&self, container: &Container) -> Result<Readied, StartError> {
+    pub(crate) fn ready(&self, container: &Container, wiring: Wiring) -> Result<Readied, StartError> {
         let lock = {
             let numbers = self.layout.lock();
             let _numbers = lock::exclusive(&numbers).map_err(|source| StartError::Prepare { path: numbers, source })?;
@@ -48,7 +49,7 @@ impl Engine {
         let lock = lock.ok_or_else(|| StartError::AlreadyRunning { id: container.id.to_string() })?;
         let paths = &container.paths;
         let prepare = |source| StartError::Prepare { path: paths.run.clone(), source };
-        let create = self.create_request(container, console_size(container))?;
+        let create = self.create_request(container, console_size(container), wiring)?;
         let attributes = log_options::attributes(&container.record).map_err(StartError::Option)?;
         if !attributes.is_empty() {
             // In a file: anybody may read a command line, and values may be secret.
@@ -122,14 +123,14 @@ impl Engine {
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 
-    pub(crate) fn place(&self, container: &Container) -> Result<Place, StartError> {
+    pub(crate) fn place(&self, container: &Container, network: Network) -> Result<Place, StartError> {
         match container.isolation {
             Isolation::Process => Ok(Place::Host(HostPlace {
                 lowers: container.layers.iter().rev().map(|layer| self.images.layer_dir(layer)).collect(),
                 upper: container.paths.upper(),
                 work: container.paths.work(),
                 reaper: container.record.host.init.then(|| self.asset("docker-init")).transpose()?,
-                network: Network::default(),
+                network,
             })),
             Isolation::Hyperv => {
                 let layers = container
@@ -148,7 +149,7 @@ impl Engine {
                     uid: self.vm_uid(&container.paths.run)?,
                     accelerator: self.settings.accelerator.clone(),
                     boot_timeout_ms: self.settings.boot_timeout_ms,
-                    network: Network::default(),
+                    network,
                 }))
             }
         }

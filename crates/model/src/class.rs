@@ -13,6 +13,8 @@ pub enum ErrorClass {
     NotFound,
     /// Whoever asks has not shown that they may.
     Unauthorized,
+    /// Nobody may do this.
+    Forbidden,
     /// It exists, but its state or its name's owner does not allow this.
     Conflict,
     /// It is already so.
@@ -51,6 +53,7 @@ impl ErrorClass {
             Self::InvalidArgument => "invalid-argument",
             Self::NotFound => "not-found",
             Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::Conflict => "conflict",
             Self::NotModified => "not-modified",
             Self::CommandNotFound => "command-not-found",

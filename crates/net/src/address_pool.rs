@@ -35,6 +35,10 @@ impl AddressPool {
             .ok_or_else(|| ParseAddressPoolError::Size { base, size: size.to_string() })
     }
 
+    pub fn base(&self) -> IpNet {
+        self.base
+    }
+
     /// The lowest subnet that has no address in common with these.
     fn free(&self, taken: &[IpNet]) -> Option<IpNet> {
         let step = 1_u128.checked_shl(u32::from(width(self.base) - self.size))?;

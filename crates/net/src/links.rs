@@ -3,7 +3,7 @@
 //! network namespace.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use casemate_model::{Classify, ErrorClass};
@@ -11,7 +11,8 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{BridgePortState, InfoBridgePort, InfoData, InfoVeth, LinkAttribute, LinkMessage};
-use rtnetlink::{Error, Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::{Error, Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::task::JoinHandle;
 
@@ -167,6 +168,19 @@ impl Links {
         }
     }
 
+    /// All ranges that there are routes to, but for everything else's.
+    pub async fn routes(&self) -> Result<Vec<IpNet>, LinkError> {
+        let mut ranges = Vec::new();
+        let dumps = [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
+        for dump in dumps {
+            let routes = self.handle.route().get(dump).execute().try_collect::<Vec<_>>();
+            for route in routes.await.map_err(LinkError::of("*", "asked for routes"))? {
+                ranges.extend(destination(&route));
+            }
+        }
+        Ok(ranges)
+    }
+
     pub(crate) async fn by_hardware_address(&self) -> Result<Vec<Present>, LinkError> {
         let all = self.handle.link().get().execute().try_collect::<Vec<LinkMessage>>();
         let all = all.await.map_err(LinkError::of("*", "found"))?;
@@ -189,6 +203,20 @@ impl Links {
             self.handle.link().get().match_name(name.to_owned()).execute().try_next().await?;
         Ok(found.map_or(0, |link| link.header.index))
     }
+}
+
+/// Where a route of the main table leads, unless that is everywhere.
+fn destination(route: &RouteMessage) -> Option<IpNet> {
+    const MAIN: u8 = 254;
+    let prefix = route.header.destination_prefix_length;
+    if route.header.table != MAIN || prefix == 0 {
+        return None;
+    }
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => IpNet::new((*address).into(), prefix).ok(),
+        RouteAttribute::Destination(RouteAddress::Inet6(address)) => IpNet::new((*address).into(), prefix).ok(),
+        _ => None,
+    })
 }
 
 /// A link that is there.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::file::VERSION;
 use crate::host::HostRecord;
+use crate::networking::NetworkingRecord;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerRecord {
@@ -42,6 +43,8 @@ pub struct ContainerRecord {
     pub health: Option<HealthRecord>,
     #[serde(default)]
     pub host: HostRecord,
+    #[serde(default)]
+    pub networking: NetworkingRecord,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ mod host;
 mod layout;
 pub mod log;
 mod network;
+mod networking;
 mod restart;
 mod state;
 
@@ -20,5 +21,6 @@ pub use layout::{ContainerPaths, Layout};
 pub use network::{
     AttachmentsRecord, EndpointRecord, NamedRecord, NamesRecord, NetworkRecord, PublicationRecord, SubnetRecord,
 };
+pub use networking::{BindingRecord, NetworkingRecord, WantedEndpointRecord};
 pub use restart::RestartRecord;
 pub use state::{EndRecord, SpanRecord, StateRecord, VmRecord};

@@ -5,19 +5,6 @@ use casemate_model::Signal;
 use casemate_record::HealthRecord;
 use serde_json::{Value, json};
 
-/// Until there are networks: loopback only.
-pub(super) const NETWORK_MODE: &str = "none";
-
-pub(super) fn networks() -> Value {
-    json!({
-        "none": {
-            "IPAMConfig": null, "Links": null, "Aliases": null, "MacAddress": "", "DriverOpts": null,
-            "GwPriority": 0, "NetworkID": "0".repeat(64), "EndpointID": "", "Gateway": "", "IPAddress": "",
-            "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null,
-        },
-    })
-}
-
 pub(super) fn config(container: &Container) -> Value {
     let record = &container.record;
     let (entrypoint, command) = record.args.split_at(record.image.entrypoint_length.min(record.args.len()));
@@ -41,6 +28,10 @@ pub(super) fn config(container: &Container) -> Value {
         "OnBuild": null,
         "Labels": record.labels,
     });
+    let exposed = &record.networking.exposed;
+    if !exposed.is_empty() {
+        config["ExposedPorts"] = exposed.iter().map(|port| (port.clone(), json!({}))).collect();
+    }
     // Which everyone has who says nothing.
     if container.stop_signal != Signal::TERM {
         config["StopSignal"] = json!(container.stop_signal.to_string());

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::host_config::{HostConfig, Restart};
+use super::networking::{self, NetworkingConfig};
 use crate::error::ApiError;
 use crate::images;
 use crate::reply::{self, Reply};
@@ -38,6 +39,9 @@ pub(crate) struct Body {
     healthcheck: Option<Health>,
     host_config: Option<HostConfig>,
     volumes: Option<BTreeMap<String, Value>>,
+    exposed_ports: Option<BTreeMap<String, Value>>,
+    mac_address: Option<String>,
+    networking_config: Option<NetworkingConfig>,
 }
 
 /// A list of words, or one.
@@ -105,6 +109,9 @@ pub(crate) fn request(name: Option<ContainerName>, body: Body) -> Result<CreateR
         healthcheck,
         host_config,
         volumes,
+        exposed_ports,
+        mac_address,
+        networking_config,
     } = body;
     if volumes.is_some_and(|volumes| !volumes.is_empty()) {
         return Err(ApiError::not_implemented("volumes (-v PATH) are not supported yet"));
@@ -120,8 +127,10 @@ pub(crate) fn request(name: Option<ContainerName>, body: Body) -> Result<CreateR
     if auto_remove && restart != RestartPolicy::No {
         return Err(ApiError::bad_request("can't create 'AutoRemove' container with restart policy"));
     }
+    let networking = networking::wanted(networking_config, exposed_ports, mac_address, &mut host)?;
     Ok(CreateRequest {
         platform: None,
+        networking,
         image: text(image).ok_or_else(|| ApiError::bad_request("no image specified"))?,
         name,
         isolation,

@@ -7,6 +7,7 @@ use casemate_record::{DeviceRecord, HostRecord, LimitsRecord, LogRecord, UlimitR
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::networking::{PortBinding, bindings};
 use crate::error::ApiError;
 
 /// Docker's clients write `null` for what they leave out.
@@ -22,10 +23,10 @@ pub(super) struct HostConfig {
     binds: Option<Vec<String>>,
     mounts: Option<Vec<Mount>>,
     volumes_from: Option<Vec<String>>,
-    port_bindings: Option<BTreeMap<String, Option<Vec<Value>>>>,
-    publish_all_ports: Option<bool>,
-    links: Option<Vec<String>>,
-    network_mode: Option<String>,
+    pub(super) port_bindings: Option<BTreeMap<String, Option<Vec<PortBinding>>>>,
+    pub(super) publish_all_ports: Option<bool>,
+    pub(super) links: Option<Vec<String>>,
+    pub(super) network_mode: Option<String>,
     log_config: Option<LogConfig>,
     cap_add: Option<Vec<String>>,
     cap_drop: Option<Vec<String>>,
@@ -160,13 +161,6 @@ impl HostConfig {
         if any(&self.volumes_from) {
             return Err(not_yet("volumes of other containers (--volumes-from)"));
         }
-        let published = self.port_bindings.as_ref().is_some_and(|ports| !ports.is_empty());
-        if published || self.publish_all_ports == Some(true) {
-            return Err(not_yet("published ports (-p, -P)"));
-        }
-        if any(&self.links) {
-            return Err(not_yet("links (--link)"));
-        }
         if self.resources.device_requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
             return Err(ApiError::bad_request("could not select device driver \"\" with capabilities: [[gpu]]"));
         }
@@ -177,16 +171,7 @@ impl HostConfig {
             None | Some("" | "host") => {}
             Some(other) => return Err(ApiError::bad_request(format!("invalid user namespace mode: {other}"))),
         }
-        match self.network_mode.as_deref() {
-            // Loopback only, whichever of these it is.
-            None | Some("" | "default" | "none" | "bridge" | "sealed") => Ok(()),
-            Some("host") => Err(not_yet("containers in the host's network (--network host)")),
-            Some(other) if other.starts_with("container:") => {
-                Err(not_yet("containers in another's network (--network container:…)"))
-            }
-            // Not a 404: clients take that for a missing image.
-            Some(other) => Err(ApiError::bad_request(format!("network {other} not found"))),
-        }
+        Ok(())
     }
 
     /// As it is kept.
@@ -322,7 +307,7 @@ pub(super) fn host_config(container: &Container) -> Value {
         "ContainerIDFile": "",
         "LogConfig": { "Type": log.driver_name(), "Config": log.options },
         "NetworkMode": or(network_mode, "default"),
-        "PortBindings": {},
+        "PortBindings": bindings(container),
         "RestartPolicy": { "Name": policy.name(), "MaximumRetryCount": policy.retries() },
         "AutoRemove": record.auto_remove,
         "VolumeDriver": "",
@@ -338,11 +323,11 @@ pub(super) fn host_config(container: &Container) -> Value {
         "GroupAdd": or_null(group_add),
         "IpcMode": or(ipc_mode, "private"),
         "Cgroup": "",
-        "Links": null,
+        "Links": or_null(&record.networking.links),
         "OomScoreAdj": oom_score_adj,
         "PidMode": pid_mode,
         "Privileged": privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": record.networking.publish_all,
         "ReadonlyRootfs": record.read_only,
         "SecurityOpt": or_null(security_opt),
         "UTSMode": uts_mode,

@@ -6,9 +6,9 @@ use casemate_engine::Container;
 use casemate_engine::daemon::{Entry, HealthReport, Status};
 use serde_json::{Value, json};
 
-use super::NEVER;
-use super::config::{config, networks};
+use super::config::config;
 use super::host_config::host_config;
+use super::{NEVER, networking};
 use crate::reply::{self, Reply};
 use crate::request::Call;
 
@@ -48,11 +48,7 @@ pub(crate) async fn inspect(call: &Call, id: &str) -> Reply {
         "GraphDriver": { "Name": "overlay2", "Data": { "Root": root } },
         "Mounts": [],
         "Config": config(&container),
-        "NetworkSettings": {
-            "Bridge": "", "SandboxID": "", "SandboxKey": "", "Ports": {}, "EndpointID": "", "Gateway": "",
-            "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
-            "MacAddress": "", "Networks": networks(),
-        },
+        "NetworkSettings": networking::settings(&call.daemon.networks(), &container),
         "Casemate": casemate,
     });
     if call.query.flag("size") {

@@ -1,14 +1,17 @@
 //! `GET /containers/json`.
 
+use std::cell::Ref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use casemate_engine::DiskUsage;
 use casemate_engine::daemon::{Entry, HealthStatus, Status};
+use casemate_engine::networks::Networks;
 use casemate_engine::paced::Threads;
+use casemate_engine::{Container, DiskUsage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::networking;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::human;
@@ -49,23 +52,25 @@ pub(crate) async fn list(call: &Call) -> Reply {
     let chosen = entries
         .iter()
         .filter(|entry| (all || entry.status().is_up() || entry.status() == Status::Restarting) && wanted.fits(entry));
-    let chosen = chosen.take(limit.unwrap_or(usize::MAX));
+    let chosen: Vec<_> = chosen.take(limit.unwrap_or(usize::MAX)).cloned().collect();
+    drop(wanted);
     let rows = match call.query.flag("size") {
-        true => rows_with_size(call, chosen).await,
-        false => chosen.map(row).collect(),
+        true => rows_with_size(call, chosen.iter()).await,
+        false => chosen.iter().map(|entry| row(call, entry)).collect(),
     };
     reply::json(&Value::Array(rows))
 }
 
 struct Wanted<'a> {
     filters: &'a Filters,
+    networks: Ref<'a, Networks>,
     exited: Vec<i32>,
     before: Option<String>,
     since: Option<String>,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(call: &Call, filters: &'a Filters) -> Result<Self, ApiError> {
+    fn new(call: &'a Call, filters: &'a Filters) -> Result<Self, ApiError> {
         let invalid = |name: &str, value: &str| ApiError::bad_request(format!("invalid filter '{name}={value}'"));
         for value in filters.get("status") {
             const KNOWN: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
@@ -88,7 +93,21 @@ impl<'a> Wanted<'a> {
             [id] => call.container(id).map(|entry| Some(entry.container().record.created.clone())),
             _ => Err(ApiError::bad_request(format!("invalid filter '{name}': one is allowed"))),
         };
-        Ok(Self { filters, exited, before: created("before")?, since: created("since")? })
+        Ok(Self {
+            filters,
+            networks: call.daemon.networks(),
+            exited,
+            before: created("before")?,
+            since: created("since")?,
+        })
+    }
+
+    fn has_port(&self, container: &Container, filter: &str, which: &str) -> bool {
+        let rows = networking::port_rows(&self.networks, container);
+        rows.as_array().into_iter().flatten().any(|row| {
+            let number = row[which].as_u64().and_then(|number| u16::try_from(number).ok());
+            number.is_some_and(|number| networking::port_fits(filter, number, row["Type"].as_str().unwrap_or_default()))
+        })
     }
 
     fn fits(&self, entry: &Rc<Entry>) -> bool {
@@ -115,9 +134,11 @@ impl<'a> Wanted<'a> {
                 wanted == container.isolation.as_str()
             })
             && filters.any("ancestor", image)
-            && filters.any("network", |network| network == "none")
+            && filters.any("network", |network| networking::is_on(&self.networks, &container, network))
+            && filters.any("publish", |port| self.has_port(&container, port, "PublicPort"))
+            && filters.any("expose", |port| self.has_port(&container, port, "PrivatePort"))
             // There are none of these yet, and never a swarm's tasks.
-            && !filters.has("publish") && !filters.has("volume") && !filters.has("expose")
+            && !filters.has("volume")
             && filters.any("is-task", |value| matches!(value, "false" | "0"))
             && (self.exited.is_empty()
                 || entry.status() == Status::Exited && self.exited.contains(&container.state.exit_code.unwrap_or(0)))
@@ -149,7 +170,7 @@ fn matches_name(name: &str, wanted: &str) -> bool {
 pub(crate) async fn rows_with_size(call: &Call, entries: impl Iterator<Item = &Rc<Entry>>) -> Vec<Value> {
     let mut rows = Vec::new();
     for entry in entries {
-        let mut row = row(entry);
+        let mut row = row(call, entry);
         let usage = disk_usage(call, entry).await;
         row["SizeRw"] = json!(usage.written);
         row["SizeRootFs"] = json!(usage.root);
@@ -167,7 +188,8 @@ pub(super) async fn disk_usage(call: &Call, entry: &Entry) -> DiskUsage {
     WALKS.spawn(move || engine.disk_usage(&container)).await.await.unwrap_or_default()
 }
 
-fn row(entry: &Rc<Entry>) -> Value {
+fn row(call: &Call, entry: &Rc<Entry>) -> Value {
+    let networks = call.daemon.networks();
     let container = entry.container();
     let record = &container.record;
     let created: i64 = record.created.parse().map_or(0, |time: Timestamp| time.as_second());
@@ -178,12 +200,12 @@ fn row(entry: &Rc<Entry>) -> Value {
         "ImageID": record.image.id,
         "Command": record.args.join(" "),
         "Created": created,
-        "Ports": [],
+        "Ports": networking::port_rows(&networks, &container),
         "Labels": record.labels,
         "State": entry.status().as_str(),
         "Status": status(entry),
-        "HostConfig": { "NetworkMode": super::config::NETWORK_MODE, "Annotations": { "isolation": container.isolation.as_str() } },
-        "NetworkSettings": { "Networks": super::config::networks() },
+        "HostConfig": { "NetworkMode": record.host.network_mode, "Annotations": { "isolation": container.isolation.as_str() } },
+        "NetworkSettings": { "Networks": networking::endpoints(&networks, &container) },
         "Mounts": [],
     })
 }

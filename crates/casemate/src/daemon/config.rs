@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use casemate_api::TlsFiles;
+use casemate_engine::networks::{NetworkSettings, ParseAddressPoolError};
 use casemate_engine::{InvalidOption, Settings};
 use casemate_model::{Bytes, Isolation};
 use casemate_record::LogRecord;
@@ -14,7 +15,7 @@ use casemate_registry::{InsecureRegistries, Mirror, ParseSettingError};
 
 use crate::cli::{DaemonArgs, Global, millis};
 
-use super::file::{File, FileError};
+use super::file::{File, FileError, Pool};
 use super::given::Given;
 use super::host::{Host, HostError};
 use super::log::{Format, Level, LogConfig, LogError};
@@ -79,6 +80,12 @@ pub(crate) enum ConfigError {
     ScratchSize(String),
     #[error(transparent)]
     Registry(#[from] ParseSettingError),
+    #[error("invalid bip {0:?}: it is an address with the length of its prefix, as 192.168.5.1/24")]
+    Bip(String),
+    #[error(transparent)]
+    AddressPool(#[from] ParseAddressPoolError),
+    #[error("invalid default network for {0:?}: it is process=NAME or hyperv=NAME")]
+    DefaultNetwork(String),
     #[error("invalid max concurrent downloads: {0}")]
     MaxDownloads(usize),
     #[error("cannot tell where {path:?} is")]
@@ -125,11 +132,13 @@ impl Sources {
         Ok(config)
     }
 
-    fn merge(&self, file: File) -> Result<Config, ConfigError> {
+    fn merge(&self, mut file: File) -> Result<Config, ConfigError> {
         let Self { global, args, given } = self;
         let absolute = |path: PathBuf| std::path::absolute(&path).map_err(|source| ConfigError::Path { path, source });
+        let networks = networks(args, &mut file)?;
         let program = |source| ConfigError::Path { path: "/proc/self/exe".into(), source };
         let mut settings = global.clone().settings().map_err(program)?;
+        settings.networks = networks;
         if let Some(root) = file.data_root.filter(|_| given.leaves("root")) {
             settings.root = absolute(root)?;
         }
@@ -233,6 +242,35 @@ impl Sources {
     }
 }
 
+fn networks(args: &DaemonArgs, file: &mut File) -> Result<NetworkSettings, ConfigError> {
+    let mut networks = NetworkSettings::default();
+    if let Some(bip) = args.bip.clone().or(file.bip.take()) {
+        networks.bip = Some(bip.parse().map_err(|_| ConfigError::Bip(bip))?);
+    }
+    let pools = match args.default_address_pool.is_empty() {
+        true => {
+            let of_file = file.default_address_pools.take().unwrap_or_default();
+            of_file.into_iter().map(|Pool { base, size }| format!("base={base},size={size}")).collect()
+        }
+        false => args.default_address_pool.clone(),
+    };
+    if !pools.is_empty() {
+        networks.pools = pools.iter().map(|pool| pool.parse()).collect::<Result<_, _>>()?;
+    }
+    let of_file = file.default_network.take().unwrap_or_default().into_iter();
+    let defaults = match args.default_network.is_empty() {
+        true => of_file.collect(),
+        false => args.default_network.iter().map(|option| pair(option)).collect::<Result<Vec<_>, _>>()?,
+    };
+    for (isolation, name) in defaults {
+        match isolation.parse().map_err(|_| ConfigError::DefaultNetwork(isolation))? {
+            Isolation::Process => networks.process = name,
+            Isolation::Hyperv => networks.hyperv = name,
+        }
+    }
+    Ok(networks)
+}
+
 fn pair(option: &str) -> Result<(String, String), ConfigError> {
     let (key, value) = option.split_once('=').ok_or_else(|| ConfigError::KeyValue(option.to_owned()))?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
@@ -275,6 +313,7 @@ impl Config {
             log: container_log,
             registries,
             max_downloads,
+            networks,
         } = settings;
         let now = &other.settings;
         [
@@ -291,6 +330,9 @@ impl Config {
             ("insecure-registries", registries.insecure != now.registries.insecure),
             ("registry-mirrors", registries.mirrors != now.registries.mirrors),
             ("max-concurrent-downloads", *max_downloads != now.max_downloads),
+            ("bip", networks.bip != now.networks.bip),
+            ("default-address-pools", networks.pools != now.networks.pools),
+            ("default-network", (&networks.process, &networks.hyperv) != (&now.networks.process, &now.networks.hyperv)),
             ("hosts", *hosts != other.hosts),
             ("group", *group != other.group),
             ("pidfile", *pidfile != other.pidfile),

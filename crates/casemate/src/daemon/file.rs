@@ -38,6 +38,10 @@ pub(super) struct File {
     pub(super) boot_timeout: Option<f64>,
     pub(super) health_deadline: Option<f64>,
     pub(super) scratch_size: Option<String>,
+    pub(super) bip: Option<String>,
+    pub(super) default_address_pools: Option<Vec<Pool>>,
+    /// By isolation.
+    pub(super) default_network: Option<BTreeMap<String, String>>,
     // There is one runtime and one storage here, and containers always outlive
     // the daemon.
     #[serde(rename = "default-runtime")]
@@ -50,12 +54,22 @@ pub(super) struct File {
     _live_restore: Option<IgnoredAny>,
 }
 
+/// dockerd's form of a default address pool.
+#[derive(Debug, Deserialize)]
+pub(super) struct Pool {
+    pub(super) base: String,
+    pub(super) size: u8,
+}
+
 /// Each key, and the argument that says the same on the command line.
-const KEYS: [(&str, &str); 26] = [
+const KEYS: [(&str, &str); 29] = [
     ("accelerator", "accelerator"),
+    ("bip", "bip"),
     ("boot-timeout", "boot_timeout"),
     ("data-root", "root"),
     ("debug", "debug"),
+    ("default-address-pools", "default_address_pool"),
+    ("default-network", "default_network"),
     ("exec-opts", "exec_opt"),
     ("exec-root", "run"),
     ("group", "group"),

@@ -18,6 +18,7 @@ const BACKLOG: usize = 1024;
 pub enum Subject {
     Container,
     Image,
+    Network,
     Daemon,
 }
 
@@ -26,6 +27,7 @@ impl Subject {
         match self {
             Self::Container => "container",
             Self::Image => "image",
+            Self::Network => "network",
             Self::Daemon => "daemon",
         }
     }

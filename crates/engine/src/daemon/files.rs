@@ -69,7 +69,8 @@ impl Daemon {
         self.refuse_removed(entry)?;
         let container = entry.container();
         let (engine, of) = (Arc::clone(&self.engine), container.as_ref().clone());
-        let readied = blocking(move || engine.ready(&of)).await?;
+        let wiring = self.wiring_at_rest(&container)?;
+        let readied = blocking(move || engine.ready(&of, wiring)).await?;
         let client = self.engine.open_files(&container, readied).await?;
         let resting = Resting { engine: Arc::clone(&self.engine), id: entry.id.clone(), _changing: changing };
         Ok(FilesAccess { client, resting: Some(resting) })

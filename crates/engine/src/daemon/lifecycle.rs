@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use casemate_model::{Classify, ContainerName, ErrorClass, Failure, ProcessRef, Signal};
 use casemate_record::RestartRecord;
-use casemate_record::file::Durability;
+use casemate_record::file::{self, Durability};
 
 use super::entry::{Entry, Phase, Status, resting_status};
 use super::{Daemon, blocking, to_its_end};
@@ -22,7 +22,8 @@ impl Daemon {
         to_its_end(async move { this.make(request).await }).await
     }
 
-    async fn make(&self, request: CreateRequest) -> Result<Rc<Entry>, CreateError> {
+    async fn make(&self, mut request: CreateRequest) -> Result<Rc<Entry>, CreateError> {
+        self.settle_networks(&mut request)?;
         let name = self.reserve(request.name.as_ref())?;
         let (engine, free) = (Arc::clone(&self.engine), name.clone());
         let made = blocking(move || {
@@ -90,9 +91,24 @@ impl Daemon {
 
     async fn try_bring_up(self: &Rc<Self>, entry: &Rc<Entry>) -> Result<(), StartError> {
         let container = entry.container();
-        let (engine, of) = (Arc::clone(&self.engine), container.as_ref().clone());
-        let readied = blocking(move || engine.ready(&of)).await?;
-        let client = self.engine.start_keeper(&container, readied).await?;
+        let (wiring, attachment) = self.attach_networks(&container)?;
+        self.realize_bridges(&attachment).await?;
+        let (engine, of, attached) = (Arc::clone(&self.engine), container.as_ref().clone(), attachment.record());
+        let readied = blocking(move || {
+            let readied = engine.ready(&of, wiring)?;
+            file::write(&of.paths.attachments(), &attached, Durability::Ordered).map_err(StartError::Attachments)?;
+            Ok(readied)
+        });
+        let readied = readied.await?;
+        // Side by side: the firewall takes as long as the keeper does.
+        let (client, way) = tokio::join!(self.engine.start_keeper(&container, readied), self.open_way(&attachment));
+        let client = client?;
+        if let Err(error) = way {
+            client.shutdown().await.ok();
+            client.lost().await;
+            return Err(error);
+        }
+        self.note_connections(&attachment, &entry.id);
         // Asked for before the start, and on its way before it: a container that
         // is removed at its end tells how it ended to those who wait already.
         let exited = super::watch::exited(&client);

@@ -88,9 +88,9 @@ impl Daemon {
     }
 
     /// The keeper has gone: takes in what it left, and tells all who wait.
-    pub(super) async fn take_in_end(&self, entry: &Rc<Entry>, exited: Option<Exited>) -> i32 {
+    pub(super) async fn take_in_end(self: &Rc<Self>, entry: &Rc<Entry>, exited: Option<Exited>) -> i32 {
         let was_up = matches!(&*entry.phase.borrow(), Phase::Up(_));
-        let_go(&self.engine, &entry.id).await;
+        tokio::join!(let_go(&self.engine, &entry.id), self.detach_networks(entry));
         let exists = self.reread(entry).await;
         let container = entry.container();
         let code = match (&exited, container.state.exit_code) {

@@ -49,6 +49,11 @@ pub(super) fn elements(policy: &Policy) -> BTreeSet<Element> {
     for range in special_use() {
         elements.inet("special", range.addr(), range, None);
     }
+    for (family, closed) in [("ipv4", policy.closed_v4), ("ipv6", policy.closed_v6)] {
+        if closed {
+            elements.add("inet casemate others", family, Some("drop".to_owned()));
+        }
+    }
     policy.networks.iter().for_each(|network| elements.network(network));
     for port in &policy.ports {
         if let Some(network) = policy.networks.iter().find(|network| network.bridge == port.bridge) {

@@ -19,6 +19,10 @@ pub struct Policy {
     pub ports: Vec<PortPolicy>,
     /// Nothing leads from the host's loopback addresses: who serves those listens there, and hears the host only.
     pub publications: Vec<Publication>,
+    /// Whether what is neither from nor to a container is not passed on, of either
+    /// family: forwarding is on for containers' sake only.
+    pub closed_v4: bool,
+    pub closed_v6: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
