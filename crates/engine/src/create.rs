@@ -5,8 +5,7 @@ use std::time::Duration;
 use casemate_image::{Healthcheck, Image, ImageConfig, Platform, Reference, ResolveError};
 use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass};
 use casemate_record::{
-    ContainerPaths, ContainerRecord, HealthRecord, HostRecord, ImageRecord, NetworkingRecord, RestartPolicyRecord,
-    file,
+    ContainerPaths, ContainerRecord, HealthRecord, HostRecord, ImageRecord, NetworkingRecord, RestartPolicyRecord, file,
 };
 use rand::RngCore;
 

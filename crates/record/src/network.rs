@@ -20,6 +20,9 @@ pub struct NetworkRecord {
     pub driver: String,
     pub internal: bool,
     pub attachable: bool,
+    /// Its bridge was there before the network, and stays when that goes.
+    #[serde(default)]
+    pub bridge_is_given: bool,
     pub enable_ipv4: bool,
     pub enable_ipv6: bool,
     pub subnets: Vec<SubnetRecord>,

@@ -101,6 +101,7 @@ fn request(body: Body) -> Result<CreateNetworkRequest, ApiError> {
         driver: driver.unwrap_or_default(),
         internal: internal.unwrap_or(false),
         attachable: attachable.unwrap_or(false),
+        bridge_is_given: false,
         enable_ipv4,
         enable_ipv6,
         subnets: config.unwrap_or_default().into_iter().map(subnet).collect(),

@@ -2,8 +2,7 @@
 //! Nothing before the first container or network asks for it, and from then on all
 //! of it, whoever takes something away.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -40,8 +39,6 @@ pub(super) struct Kernel {
     /// Where it is noted what forwarding was before.
     notes: PathBuf,
     host: OnceCell<Host>,
-    /// Networks whose bridges are there.
-    up: RefCell<BTreeSet<String>>,
     /// Counts what was asked for, against what has been done: many who ask at once
     /// are served by one transaction.
     wanted: Cell<u64>,
@@ -61,14 +58,7 @@ struct Host {
 
 impl Kernel {
     pub(super) fn new(notes: PathBuf) -> Self {
-        Self {
-            notes,
-            host: OnceCell::new(),
-            up: RefCell::default(),
-            wanted: Cell::new(0),
-            done: Mutex::new(0),
-            closed: Cell::default(),
-        }
+        Self { notes, host: OnceCell::new(), wanted: Cell::new(0), done: Mutex::new(0), closed: Cell::default() }
     }
 
     async fn host(&self) -> Result<&Host, KernelError> {
@@ -82,22 +72,20 @@ impl Kernel {
 
     /// Has the network's bridge there. Nothing passes it before [`Self::apply`].
     pub(super) async fn bring_up(&self, network: &Network) -> Result<(), KernelError> {
-        if self.up.borrow().contains(&network.id) {
-            return Ok(());
-        }
         let links = &self.host().await?.links;
         let gateways = network.gateways();
         self.forward(gateways.iter().any(|net| net.addr().is_ipv6()))?;
         links.bridge(&network.bridge(), &gateways, network.options.mtu).await?;
-        self.up.borrow_mut().insert(network.id.clone());
         Ok(())
     }
 
     pub(super) async fn take_down(&self, network: &Network) -> Result<(), KernelError> {
-        if self.up.borrow_mut().remove(&network.id) || self.host.initialized() {
-            self.host().await?.links.remove(&network.bridge()).await?;
-        }
-        Ok(())
+        Ok(self.host().await?.links.remove(&network.bridge()).await?)
+    }
+
+    /// Whether the host has a link of this name.
+    pub(super) async fn has_link(&self, name: &str) -> Result<bool, KernelError> {
+        Ok(self.host().await?.links.index_of(name).await.is_ok())
     }
 
     /// Has the firewall hold the policy, as it is when its turn has come.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use casemate_model::{ContainerId, Failure};
+use casemate_net::DriverOptions;
 use casemate_record::file::{self, Durability};
 use casemate_record::{ContainerRecord, NetworkRecord, NetworkingRecord, WantedEndpointRecord};
 
@@ -196,7 +197,10 @@ impl Daemon {
         }
         self.write_names(&attachment).await;
         if let Err(error) = self.apply().await {
-            tracing::error!(error = casemate_model::chain(&error), "the firewall has rules of a container that is gone");
+            tracing::error!(
+                error = casemate_model::chain(&error),
+                "the firewall has rules of a container that is gone"
+            );
         }
         for end in &attachment.ends {
             self.note_network("disconnect", &end.network, &entry.id);
@@ -212,7 +216,8 @@ impl Daemon {
     fn note_network(&self, action: &str, network: &str, container: &ContainerId) {
         let networks = self.networks.borrow();
         let Ok(known) = networks.find(network) else { return };
-        let attributes = [("container", container.as_str()), ("name", &known.record.name), ("type", &known.record.driver)];
+        let attributes =
+            [("container", container.as_str()), ("name", &known.record.name), ("type", &known.record.driver)];
         self.emit_network(action, network, &attributes);
     }
 
@@ -228,6 +233,11 @@ impl Daemon {
         to_its_end(async move {
             let name = request.name.clone();
             let in_use = Kernel::in_use().await.map_err(|error| kernel_error(&name, error))?;
+            let mut request = request;
+            if let Some(bridge) = DriverOptions::of(&request.options)?.bridge {
+                let is_there = this.kernel.has_link(&bridge).await;
+                request.bridge_is_given = is_there.map_err(|error| kernel_error(&name, error))?;
+            }
             let (record, network) = {
                 let mut networks = this.networks.borrow_mut();
                 let known = networks.create(request, &in_use)?;
@@ -237,7 +247,9 @@ impl Daemon {
                 && let Err(error) = this.kernel.bring_up(&network).await
             {
                 // The first error is the one to tell.
-                this.kernel.take_down(&network).await.ok();
+                if !record.bridge_is_given {
+                    this.kernel.take_down(&network).await.ok();
+                }
                 this.networks.borrow_mut().remove(&record.id).ok();
                 return Err(kernel_error(&name, error));
             }
@@ -253,7 +265,7 @@ impl Daemon {
         to_its_end(async move {
             let network = this.networks.borrow().find(&text)?.network.clone();
             let record = this.networks.borrow_mut().remove(&text)?;
-            if let Some(network) = network {
+            if let Some(network) = network.filter(|_| !record.bridge_is_given) {
                 this.kernel.take_down(&network).await.map_err(|error| kernel_error(&record.name, error))?;
             }
             std::fs::remove_file(this.engine.layout().network_names(&record.id)).ok();
@@ -276,7 +288,8 @@ impl Daemon {
             let _changing = entry.changing.lock().await;
             let (container, name) = this.checked_for_change(&entry, &network)?;
             let ContainerRecord { host, networking, .. } = &container.record;
-            if host.network_mode == name || networking.endpoints.contains_key(&name) && this.is_attached(&entry, &name) {
+            if host.network_mode == name || networking.endpoints.contains_key(&name) && this.is_attached(&entry, &name)
+            {
                 return Err(ConnectError::Already { name: entry.name(), network: name });
             }
             let mut record = container.record.clone();
@@ -306,8 +319,8 @@ impl Daemon {
         to_its_end(async move {
             let _changing = entry.changing.lock().await;
             let (container, name) = this.checked_for_change(&entry, &network)?;
-            let has_it = container.record.host.network_mode == name
-                || container.record.networking.endpoints.contains_key(&name);
+            let has_it =
+                container.record.host.network_mode == name || container.record.networking.endpoints.contains_key(&name);
             if !has_it && !force {
                 return Err(ConnectError::NotConnected { name: entry.name(), network: name });
             }

@@ -209,7 +209,8 @@ impl Networks {
         let asked = Wanted { v4: wanted.v4, v6: wanted.v6, mac };
         network.endpoint(&new_id(), asked, &others).map_err(|source| {
             let address = wanted.v4.map(IpAddr::V4).or(wanted.v6.map(IpAddr::V6));
-            let address = address.map_or_else(|| format!("network {}", known.record.name), |address| address.to_string());
+            let address =
+                address.map_or_else(|| format!("network {}", known.record.name), |address| address.to_string());
             ConnectError::Address { address, source }
         })
     }
@@ -221,7 +222,12 @@ impl Networks {
             let wanted = container.record.networking.endpoints.get(&known.record.name).cloned().unwrap_or_default();
             Some(End {
                 network: record.network.clone(),
-                endpoint: Endpoint { id: record.id.clone(), mac: record.mac.parse().ok()?, v4: record.v4, v6: record.v6 },
+                endpoint: Endpoint {
+                    id: record.id.clone(),
+                    mac: record.mac.parse().ok()?,
+                    v4: record.v4,
+                    v6: record.v6,
+                },
                 interface: record.interface.clone(),
                 names: if known.has_names() { names(container, &wanted) } else { Vec::new() },
                 wanted,
@@ -249,7 +255,10 @@ impl Networks {
             let has_family = network.subnets.iter().any(|subnet| subnet.net().addr().is_ipv4() == is_v4);
             has_family.then(|| (-end.wanted.gateway_priority, known.record.name.clone()))
         };
-        ends.iter().filter_map(|end| rank(end).map(|rank| (rank, end))).min_by_key(|(rank, _)| rank.clone()).map(|(_, end)| end)
+        ends.iter()
+            .filter_map(|end| rank(end).map(|rank| (rank, end)))
+            .min_by_key(|(rank, _)| rank.clone())
+            .map(|(_, end)| end)
     }
 }
 

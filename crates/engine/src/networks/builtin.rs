@@ -57,6 +57,7 @@ fn builtin(name: &str, driver: &str) -> NetworkRecord {
         driver: driver.to_owned(),
         internal: false,
         attachable: false,
+        bridge_is_given: false,
         enable_ipv4: true,
         enable_ipv6: false,
         subnets: Vec::new(),
@@ -69,12 +70,7 @@ fn builtin(name: &str, driver: &str) -> NetworkRecord {
 /// With the lowest address for the bridge.
 pub(super) fn subnet(net: IpNet) -> Result<SubnetRecord, NetworkError> {
     let subnet = Subnet::new(net, None, None).map_err(NetworkError::Subnet)?;
-    Ok(SubnetRecord {
-        subnet: net.to_string(),
-        ip_range: None,
-        gateway: subnet.gateway(),
-        auxiliary: BTreeMap::new(),
-    })
+    Ok(SubnetRecord { subnet: net.to_string(), ip_range: None, gateway: subnet.gateway(), auxiliary: BTreeMap::new() })
 }
 
 /// `--bip` is the bridge's own address, with the length of the prefix.

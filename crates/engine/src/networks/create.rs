@@ -20,6 +20,8 @@ pub struct CreateNetworkRequest {
     pub driver: String,
     pub internal: bool,
     pub attachable: bool,
+    /// Filled in by the daemon, which knows what links there are.
+    pub bridge_is_given: bool,
     /// Both as the network is otherwise if absent.
     pub enable_ipv4: Option<bool>,
     pub enable_ipv6: Option<bool>,
@@ -94,7 +96,10 @@ impl Networks {
                 }
                 (false, Some((subnet, _)), None) => {
                     let family = if is_v4 { "IPv4" } else { "IPv6" };
-                    return Err(NetworkError::Invalid(format!("{family} is off, and subnet {} is of it", subnet.net())));
+                    return Err(NetworkError::Invalid(format!(
+                        "{family} is off, and subnet {} is of it",
+                        subnet.net()
+                    )));
                 }
                 (false, None, _) => {}
             }
@@ -102,7 +107,8 @@ impl Networks {
         if records.is_empty() {
             return Err(NetworkError::Invalid("IPv4 or IPv6 must be enabled".to_owned()));
         }
-        let CreateNetworkRequest { name, internal, attachable, ipam_options, options, labels, .. } = request;
+        let CreateNetworkRequest { name, internal, attachable, bridge_is_given, ipam_options, options, labels, .. } =
+            request;
         KnownNetwork::of(NetworkRecord {
             version: NetworkRecord::VERSION,
             id: new_id(),
@@ -111,6 +117,7 @@ impl Networks {
             driver: driver.to_owned(),
             internal,
             attachable,
+            bridge_is_given,
             enable_ipv4,
             enable_ipv6,
             subnets: records,
@@ -124,9 +131,7 @@ impl Networks {
         let Some(name) = name else { return Ok(()) };
         let holder = self.known.values().find(|known| known.network.as_ref().is_some_and(|net| net.bridge() == name));
         match holder {
-            Some(known) => {
-                Err(NetworkError::BridgeTaken { name: name.to_owned(), network: known.record.name.clone() })
-            }
+            Some(known) => Err(NetworkError::BridgeTaken { name: name.to_owned(), network: known.record.name.clone() }),
             None => Ok(()),
         }
     }
@@ -173,7 +178,9 @@ fn read(request: &SubnetRequest) -> Result<(Subnet, SubnetRecord), NetworkError>
     if subnet.is_empty() {
         return Err(NetworkError::Invalid("a gateway, a range or an auxiliary address needs a subnet".to_owned()));
     }
-    let net: IpNet = subnet.parse().map_err(|_| NetworkError::Invalid(format!("invalid subnet {subnet}: invalid CIDR block notation")))?;
+    let net: IpNet = subnet
+        .parse()
+        .map_err(|_| NetworkError::Invalid(format!("invalid subnet {subnet}: invalid CIDR block notation")))?;
     let range = match ip_range.as_str() {
         "" => None,
         range => Some(range.parse::<IpNet>().map_err(|_| invalid("ip-range", range))?),

@@ -82,7 +82,9 @@ pub enum ConnectError {
     Already { name: String, network: String },
     #[error("container {name} is not connected to network {network}")]
     NotConnected { name: String, network: String },
-    #[error("container sharing network namespace with another container or host cannot be connected to any other network")]
+    #[error(
+        "container sharing network namespace with another container or host cannot be connected to any other network"
+    )]
     Shares,
     #[error("container cannot be connected to multiple networks with one of the networks in private (none) mode")]
     Private,

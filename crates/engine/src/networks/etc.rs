@@ -44,7 +44,9 @@ impl HostResolver {
             let words = words.map(str::to_owned);
             match keyword {
                 // Zones of link-local addresses mean nothing in another namespace.
-                Some("nameserver") => parsed.servers.extend(words.take(1).filter_map(|word| word.parse::<IpAddr>().ok())),
+                Some("nameserver") => {
+                    parsed.servers.extend(words.take(1).filter_map(|word| word.parse::<IpAddr>().ok()))
+                }
                 Some("search" | "domain") => parsed.search = words.collect(),
                 Some("options") => parsed.options.extend(words),
                 _ => {}

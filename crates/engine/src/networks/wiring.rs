@@ -24,8 +24,12 @@ pub struct Wiring {
 impl Networks {
     /// Of a container that has what it is to have. `joined` is the namespace of
     /// another container, if it asks for that.
-    pub(crate) fn wiring(&self, container: &Container, extra_hosts: &[(String, ExtraHost)],
-        joined: Option<PathBuf>) -> Wiring {
+    pub(crate) fn wiring(
+        &self,
+        container: &Container,
+        extra_hosts: &[(String, ExtraHost)],
+        joined: Option<PathBuf>,
+    ) -> Wiring {
         let host = &container.record.host;
         let nothing = Attachment { name: container.name.clone(), ends: Vec::new(), publications: Vec::new() };
         let attachment = self.attached.get(&container.id).unwrap_or(&nothing);
@@ -36,7 +40,11 @@ impl Networks {
             return Wiring {
                 network: Wired { namespace: NetworkNamespace::Host, ..Wired::default() },
                 hosts: copy("/etc/hosts") + &extra_lines(extra_hosts),
-                resolv_conf: if given { resolv_conf(host, &servers(&host.dns), &of_host) } else { copy("/etc/resolv.conf") },
+                resolv_conf: if given {
+                    resolv_conf(host, &servers(&host.dns), &of_host)
+                } else {
+                    copy("/etc/resolv.conf")
+                },
             };
         }
         let resolver = self.resolver(container, attachment, &of_host);
@@ -129,7 +137,8 @@ impl Networks {
         let of_ends = attachment.ends.iter().flat_map(|end| &end.wanted.links);
         container.record.networking.links.iter().chain(of_ends).filter_map(|link| {
             let (name, alias) = link.split_once(':').unwrap_or((link, link));
-            let target = self.attached.iter().find(|(id, of)| of.name.as_str() == name || id.as_str().starts_with(name));
+            let target =
+                self.attached.iter().find(|(id, of)| of.name.as_str() == name || id.as_str().starts_with(name));
             target.map(|(id, of)| (alias, id, of))
         })
     }
