@@ -18,6 +18,7 @@ use crate::deadline::{PATIENCE, eventually, try_eventually};
 use crate::host;
 use crate::leaks::Leaks;
 use crate::modes::{Fixture, Isolation};
+use crate::network::Node;
 use crate::note;
 use crate::prefix::Prefix;
 use crate::process::{Finished, Spawned, ended_within, pid};
@@ -45,7 +46,29 @@ pub struct Engine {
 }
 
 impl Fixture for Engine {
+    /// Takes the test's thread to a network of its own: whatever is started by the
+    /// test is in there, and nothing in there reaches the host's.
     fn new(isolation: Isolation) -> Self {
+        Node::enter_new();
+        Self::here(isolation)
+    }
+
+    fn missing() -> Option<String> {
+        None
+    }
+
+    /// Removes every container and looks for what is left.
+    fn finish(self) {
+        self.remove_all();
+        self.stop_daemon();
+        self.leaks.check();
+        self.all_is_well();
+    }
+}
+
+impl Engine {
+    /// In the network that this thread is in.
+    pub(crate) fn here(isolation: Isolation) -> Self {
         let prefix = Prefix::staged();
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = |at: &str| {
@@ -67,20 +90,6 @@ impl Fixture for Engine {
         }
     }
 
-    fn missing() -> Option<String> {
-        None
-    }
-
-    /// Removes every container and looks for what is left.
-    fn finish(self) {
-        self.remove_all();
-        self.stop_daemon();
-        self.leaks.check();
-        self.all_is_well();
-    }
-}
-
-impl Engine {
     /// Nothing is left that would have to be cleared up, or shown.
     pub fn all_is_well(&self) {
         self.finished.set(true);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::deadline::try_eventually;
 use crate::host;
+use crate::network::world;
 
 /// A keeper says goodbye to its clients a moment before it is gone.
 const MOMENT: Duration = Duration::from_secs(10);
@@ -74,7 +75,7 @@ impl Leaks {
         // engine's carries one of its names.
         left.extend(self.own_mounts().into_iter().map(|line| format!("mount {line}")));
         left.extend(new("mount", &self.mounts, &host::mounts()).filter(|line| line.contains("casemate")));
-        left.extend(new("network link", &self.links, &host::links()));
+        left.extend(new("network link", &self.links, &links()));
         left.extend(new("loop device", &self.loops, &host::loops()));
         left.extend(new("block device", &self.block_devices, &host::block_devices()));
         let groups = host::cgroups().into_iter().filter(|group| !self.is_anothers(group)).collect();
@@ -149,6 +150,11 @@ fn new<T: Ord + Clone + Debug>(
 ) -> impl Iterator<Item = String> {
     let names: Vec<String> = now.difference(before).map(|name| format!("{what} {name:?}")).collect();
     names.into_iter()
+}
+
+/// Those to what the test itself has around its host are none of the product's.
+fn links() -> BTreeSet<String> {
+    host::links().into_iter().filter(|name| !world::LINKS.contains(&name.as_str())).collect()
 }
 
 /// Those of tests that run beside this one say so in their names.
