@@ -1,6 +1,7 @@
 //! An engine of a test's own: its directories, its command line, and its end.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -16,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::deadline::{PATIENCE, eventually, try_eventually};
 use crate::host;
+use crate::http;
 use crate::leaks::Leaks;
 use crate::modes::{Fixture, Isolation};
 use crate::network::Node;
@@ -60,6 +62,7 @@ impl Fixture for Engine {
     /// Removes every container and looks for what is left.
     fn finish(self) {
         self.remove_all();
+        self.expect_bridges();
         self.stop_daemon();
         self.leaks.check();
         self.all_is_well();
@@ -107,8 +110,23 @@ impl Engine {
         self.isolation == Isolation::Hyperv
     }
 
+    /// What must not be left at this time.
     pub fn leaks(&self) -> &Leaks {
+        if UnixStream::connect(self.socket()).is_ok() {
+            self.expect_bridges();
+        }
         &self.leaks
+    }
+
+    /// Those of the networks that there are, as the daemon tells.
+    fn expect_bridges(&self) {
+        let networks = http::request_json(&self.socket(), "GET", "/networks", None).is(200).json();
+        let name = |network: &Value| {
+            let id = network["Id"].as_str().expect("an id");
+            let given = network["Options"]["com.docker.network.bridge.name"].as_str();
+            given.map_or_else(|| format!("br-{}", &id[..12]), str::to_owned)
+        };
+        self.leaks.expect_bridges(networks.as_array().expect("a list").iter().map(name).collect::<BTreeSet<_>>());
     }
 
     /// A place for the test's own files.

@@ -89,13 +89,6 @@ pub fn cgroups() -> BTreeSet<PathBuf> {
     hierarchies.map(|hierarchy| hierarchy.join("casemate")).flat_map(|dir| directories(&dir)).collect()
 }
 
-/// The firewall's rules, where this host has the tool to list them.
-pub fn firewall_rules() -> Option<String> {
-    let nft = crate::prefix::program("nft")?;
-    let output = std::process::Command::new(nft).args(["list", "ruleset"]).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 /// Names bound by Unix sockets of this thread's network namespace.
 pub fn unix_sockets() -> BTreeSet<String> {
     let text = fs::read_to_string("/proc/thread-self/net/unix").expect("the table of Unix sockets");

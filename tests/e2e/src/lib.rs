@@ -23,6 +23,7 @@ pub mod prefix;
 pub mod process;
 pub mod recorder;
 pub mod registry;
+pub mod ruleset;
 pub mod terminal;
 pub mod tree;
 
