@@ -52,7 +52,8 @@ impl Fixture for Docker {
 impl Docker {
     /// Another daemon of this host. What it has stays.
     pub(crate) fn another(socket: PathBuf) -> Self {
-        let engine = Engine::new(Isolation::Process);
+        // Its ports are those of the network that it is in.
+        let engine = Engine::here(Isolation::Process);
         let mut docker = Self { engine, another: Some(Another { socket: socket.clone(), containers: String::new() }) };
         let containers = docker.containers();
         docker.another = Some(Another { socket, containers });

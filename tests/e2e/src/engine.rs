@@ -1,6 +1,7 @@
 //! An engine of a test's own: its directories, its command line, and its end.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -16,8 +17,10 @@ use tempfile::TempDir;
 
 use crate::deadline::{PATIENCE, eventually, try_eventually};
 use crate::host;
+use crate::http;
 use crate::leaks::Leaks;
 use crate::modes::{Fixture, Isolation};
+use crate::network::Node;
 use crate::note;
 use crate::prefix::Prefix;
 use crate::process::{Finished, Spawned, ended_within, pid};
@@ -45,7 +48,30 @@ pub struct Engine {
 }
 
 impl Fixture for Engine {
+    /// Takes the test's thread to a network of its own: whatever is started by the
+    /// test is in there, and nothing in there reaches the host's.
     fn new(isolation: Isolation) -> Self {
+        Node::enter_new();
+        Self::here(isolation)
+    }
+
+    fn missing() -> Option<String> {
+        None
+    }
+
+    /// Removes every container and looks for what is left.
+    fn finish(self) {
+        self.remove_all();
+        self.expect_bridges();
+        self.stop_daemon();
+        self.leaks.check();
+        self.all_is_well();
+    }
+}
+
+impl Engine {
+    /// In the network that this thread is in.
+    pub(crate) fn here(isolation: Isolation) -> Self {
         let prefix = Prefix::staged();
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = |at: &str| {
@@ -67,20 +93,6 @@ impl Fixture for Engine {
         }
     }
 
-    fn missing() -> Option<String> {
-        None
-    }
-
-    /// Removes every container and looks for what is left.
-    fn finish(self) {
-        self.remove_all();
-        self.stop_daemon();
-        self.leaks.check();
-        self.all_is_well();
-    }
-}
-
-impl Engine {
     /// Nothing is left that would have to be cleared up, or shown.
     pub fn all_is_well(&self) {
         self.finished.set(true);
@@ -98,8 +110,23 @@ impl Engine {
         self.isolation == Isolation::Hyperv
     }
 
+    /// What must not be left at this time.
     pub fn leaks(&self) -> &Leaks {
+        if UnixStream::connect(self.socket()).is_ok() {
+            self.expect_bridges();
+        }
         &self.leaks
+    }
+
+    /// Those of the networks that there are, as the daemon tells.
+    fn expect_bridges(&self) {
+        let networks = http::request_json(&self.socket(), "GET", "/networks", None).is(200).json();
+        let name = |network: &Value| {
+            let id = network["Id"].as_str().expect("an id");
+            let given = network["Options"]["com.docker.network.bridge.name"].as_str();
+            given.map_or_else(|| format!("br-{}", &id[..12]), str::to_owned)
+        };
+        self.leaks.expect_bridges(networks.as_array().expect("a list").iter().map(name).collect::<BTreeSet<_>>());
     }
 
     /// A place for the test's own files.

@@ -62,8 +62,11 @@ pub fn mounts() -> BTreeSet<String> {
     text.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap_or(line).to_owned()).collect()
 }
 
+/// Of this thread's network namespace, which `/proc/net` need not be, and
+/// `/sys/class/net` is not.
 pub fn links() -> BTreeSet<String> {
-    names(Path::new("/sys/class/net"))
+    let text = fs::read_to_string("/proc/thread-self/net/dev").expect("the table of links");
+    text.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
 }
 
 pub fn block_devices() -> BTreeSet<String> {
@@ -86,16 +89,9 @@ pub fn cgroups() -> BTreeSet<PathBuf> {
     hierarchies.map(|hierarchy| hierarchy.join("casemate")).flat_map(|dir| directories(&dir)).collect()
 }
 
-/// The firewall's rules, where this host has the tool to list them.
-pub fn firewall_rules() -> Option<String> {
-    let nft = crate::prefix::program("nft")?;
-    let output = std::process::Command::new(nft).args(["list", "ruleset"]).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Names bound by Unix sockets.
+/// Names bound by Unix sockets of this thread's network namespace.
 pub fn unix_sockets() -> BTreeSet<String> {
-    let text = fs::read_to_string("/proc/net/unix").expect("the table of Unix sockets");
+    let text = fs::read_to_string("/proc/thread-self/net/unix").expect("the table of Unix sockets");
     text.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(7)).map(str::to_owned).collect()
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Two kinds: the host's global tables, which must be afterwards as they were
 //! before, and what belongs to one engine by its directories or its
-//! containers' names, of which nothing may exist.
+//! containers' names, of which nothing may exist. Bridges live as long as their
+//! networks do.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use crate::deadline::try_eventually;
 use crate::host;
+use crate::network::world;
+use crate::ruleset::Ruleset;
 
 /// A keeper says goodbye to its clients a moment before it is gone.
 const MOMENT: Duration = Duration::from_secs(10);
@@ -22,7 +25,7 @@ pub struct Leaks {
     root: PathBuf,
     run: PathBuf,
     links: BTreeSet<String>,
-    rules: Option<String>,
+    rules: Option<Ruleset>,
     mounts: BTreeSet<String>,
     loops: BTreeSet<String>,
     block_devices: BTreeSet<String>,
@@ -30,6 +33,8 @@ pub struct Leaks {
     temporary: BTreeSet<PathBuf>,
     /// A daemon that serves is none.
     daemon: Cell<Option<u32>>,
+    /// Of networks that there are.
+    bridges: RefCell<BTreeSet<String>>,
 }
 
 impl Leaks {
@@ -39,13 +44,14 @@ impl Leaks {
             root: root.to_owned(),
             run: run.to_owned(),
             links: host::links(),
-            rules: host::firewall_rules(),
+            rules: Ruleset::read(),
             mounts: host::mounts(),
             loops: host::loops(),
             block_devices: host::block_devices(),
             cgroups: host::cgroups(),
             temporary: temporary_files(),
             daemon: Cell::default(),
+            bridges: RefCell::default(),
         }
     }
 
@@ -54,7 +60,12 @@ impl Leaks {
         self.daemon.set(pid);
     }
 
-    /// Fails unless nothing is left of the engine but its images and caches.
+    /// The bridges of all networks that are to be there.
+    pub fn expect_bridges(&self, names: BTreeSet<String>) {
+        self.bridges.replace(names);
+    }
+
+    /// Fails unless nothing is left of the engine but its images, networks and caches.
     #[track_caller]
     pub fn check(&self) {
         let nothing_left = || match self.left() {
@@ -74,15 +85,13 @@ impl Leaks {
         // engine's carries one of its names.
         left.extend(self.own_mounts().into_iter().map(|line| format!("mount {line}")));
         left.extend(new("mount", &self.mounts, &host::mounts()).filter(|line| line.contains("casemate")));
-        left.extend(new("network link", &self.links, &host::links()));
+        left.extend(new("network link", &self.links, &self.unexplained_links()));
         left.extend(new("loop device", &self.loops, &host::loops()));
         left.extend(new("block device", &self.block_devices, &host::block_devices()));
         let groups = host::cgroups().into_iter().filter(|group| !self.is_anothers(group)).collect();
         left.extend(new("control group", &self.cgroups, &groups));
         left.extend(new("temporary file", &self.temporary, &temporary_files()));
-        if self.rules != host::firewall_rules() {
-            left.push("firewall rules differ".to_owned());
-        }
+        left.extend(self.rules());
         left.extend(
             host::unix_sockets()
                 .into_iter()
@@ -125,6 +134,22 @@ impl Leaks {
     fn is_daemons(&self, path: &Path) -> bool {
         let files = ["docker.sock", "casemate.pid"].map(|name| self.run.join(name));
         self.daemon.get().is_some() && files.iter().any(|file| file == path)
+    }
+
+    fn unexplained_links(&self) -> BTreeSet<String> {
+        let bridges = self.bridges.borrow();
+        let is_explained = |name: &String| world::LINKS.contains(&name.as_str()) || bridges.contains(name);
+        host::links().into_iter().filter(|name| !is_explained(name)).collect()
+    }
+
+    /// The product's tables stay with its networks; others' are none of its business.
+    fn rules(&self) -> Vec<String> {
+        let (Some(before), Some(now)) = (&self.rules, Ruleset::read()) else { return Vec::new() };
+        let (others, others_now) = (before.of_others(), now.of_others());
+        let more = others_now.difference(&others).map(|other| format!("firewall {other}"));
+        let less = others.difference(&others_now).map(|other| format!("firewall without {other}"));
+        let elements = now.of_containers().into_iter().map(|element| format!("firewall element {element}"));
+        more.chain(less).chain(elements).collect()
     }
 
     fn own_mounts(&self) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! What the end-to-end tests stand on: the staged build, an engine of its own
-//! for each test, programs that are waited for with deadlines, and the check
-//! that nothing is left behind.
+//! and a network of its own for each test, programs that are waited for with
+//! deadlines, and the check that nothing is left behind.
 //!
 //! A test is one body for both isolations ([`both_modes!`]); it talks to the
 //! product by its command line, as a user does, and knows none of its crates.
@@ -18,10 +18,12 @@ pub mod http;
 pub mod leaks;
 pub mod listing;
 pub mod modes;
+pub mod network;
 pub mod prefix;
 pub mod process;
 pub mod recorder;
 pub mod registry;
+pub mod ruleset;
 pub mod terminal;
 pub mod tree;
 

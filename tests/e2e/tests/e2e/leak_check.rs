@@ -5,7 +5,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use casemate_e2e::network::with_netlink;
 use casemate_e2e::{Isolation, PATIENCE, Spawned, eventually, modes};
+use rtnetlink::{LinkUnspec, LinkVeth};
 
 #[test]
 fn finds_what_is_left() {
@@ -56,6 +58,51 @@ fn finds_what_is_left() {
         rustix::mount::mount_bind(engine.scratch(), &target).unwrap();
         found("mount ");
         rustix::mount::unmount(&target, rustix::mount::UnmountFlags::empty()).unwrap();
+        engine.leaks().check();
+    });
+}
+
+#[test]
+fn finds_what_is_left_in_the_network() {
+    modes::in_mode(Isolation::Process, |engine: &casemate_e2e::Engine| {
+        let found = |what: &str| {
+            let left = engine.leaks().left();
+            assert!(left.iter().any(|line| line.starts_with(what)), "{what:?} is not among {left:?}");
+        };
+        engine.leaks().check();
+
+        with_netlink(async |handle| {
+            handle.link().add(LinkVeth::new("cm-left", "br-left").build()).execute().await.unwrap();
+        });
+        found("network link \"cm-left\"");
+        found("network link \"br-left\"");
+        // Gone with its peer.
+        with_netlink(async |handle| {
+            let link = LinkUnspec::new_with_name("cm-left").build();
+            handle.link().del_with_message(link).execute().await.unwrap();
+        });
+        engine.leaks().check();
+
+        let nft = |words: &str| {
+            let mut command = Command::new("nft");
+            command.args(words.split(' '));
+            Spawned::start(command).wait().ok();
+        };
+        nft("add table inet casemate");
+        nft("add set inet casemate known { type ifname . ipv4_addr ; }");
+        nft("add map inet casemate publish { type inet_service : ipv4_addr ; }");
+        nft("add element inet casemate known { br-0123456789ab . 10.1.0.1 }");
+        // The networks' own.
+        engine.leaks().check();
+        nft("add element inet casemate known { cm-left . 10.1.0.2 }");
+        found("firewall element known of table \"inet\": ");
+        nft("flush set inet casemate known");
+        nft("add element inet casemate publish { 80 : 10.1.0.2 }");
+        found("firewall element publish of table \"inet\": ");
+        nft("delete table inet casemate");
+        nft("add table inet another");
+        found("firewall table ");
+        nft("delete table inet another");
         engine.leaks().check();
     });
 }

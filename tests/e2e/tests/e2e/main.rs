@@ -26,3 +26,4 @@ mod signals;
 mod streams;
 mod terminals;
 mod wall;
+mod world;

@@ -135,5 +135,8 @@ fn a_daemon_that_is_named_is_asked_and_none_is_started() {
         ask(&["--context", "nowhere"], &[]).exits(1).complains("context \"nowhere\": context not found");
         ask(&["-H", &host, "--context", "elsewhere"], &[]).exits(1).complains("conflicting options");
         assert!(!engine.socket().exists());
+        // The look at what is left is at one that is where it is expected.
+        fs::remove_file(config.join("config.json")).unwrap();
+        engine.configure(&[]);
     });
 }

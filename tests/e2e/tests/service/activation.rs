@@ -74,7 +74,8 @@ fn handed_over_sockets_are_served_and_stay() {
 
 /// Sockets of the host's network and of its file system that accept.
 fn listening_descriptors(pid: u32) -> usize {
-    let tables = ["tcp", "unix"].map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap());
+    let tables =
+        ["tcp", "unix"].map(|table| std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap());
     let mut listening = Vec::new();
     for line in tables[0].lines().skip(1) {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
