@@ -10,6 +10,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::daemon::Given;
+use crate::filters::Filter;
+use crate::listing::ListFormat;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -465,14 +467,18 @@ pub(crate) struct PsArgs {
     /// Show all containers, not only running ones
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Show what has this only: name=NAME, status=STATUS, …
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) filter: Vec<Filter>,
     /// Only display container IDs
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Don't truncate output
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    #[command(flatten)]
-    pub(crate) format: FormatArgs,
+    /// 'table', 'table {{.ID}}\t{{.Status}}', 'json', or a line for each: '{{.Names}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: ListFormat,
 }
 
 #[derive(Debug, Args)]

@@ -129,7 +129,7 @@ fn man(dir: &Path) -> Result<ExitCode, CliError> {
 }
 
 /// Writes to standard output; a reader that has gone is not an error.
-fn print(text: &str) -> Result<(), CliError> {
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
