@@ -13,6 +13,10 @@ use crate::daemon::Given;
 use crate::filters::Filter;
 use crate::listing::ListFormat;
 
+mod network;
+
+pub(crate) use network::NetworkArgs;
+
 #[derive(Debug, Parser)]
 #[command(
     name = "casemate",
@@ -391,6 +395,8 @@ pub(crate) struct CreateArgs {
     /// Seconds to wait after it before killing, -1 for ever
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) stop_timeout: Option<i64>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,

@@ -4,6 +4,7 @@
 //! an exit code.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks to the user")]
 
+mod attachment;
 mod cli;
 mod commands;
 mod connect;
@@ -13,6 +14,7 @@ mod filters;
 mod human;
 mod listing;
 mod on_demand;
+mod ports;
 mod report;
 mod session;
 mod table;

@@ -47,6 +47,10 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             doctor::run(&settings, &args)
         }
         Command::Run(_) => asked(cli).await.map_err(|error| CliError::Run(Box::new(error))),
+        Command::Create(_) => asked(cli).await.map_err(|error| match error.is_misuse() {
+            true => CliError::Run(Box::new(error)),
+            false => error,
+        }),
         _ => asked(cli).await,
     }
 }
