@@ -15,7 +15,10 @@ use crate::listing::ListFormat;
 
 mod network;
 
-pub(crate) use network::NetworkArgs;
+pub(crate) use network::{
+    ConnectArgs, CreateNetworkArgs, DisconnectArgs, InspectNetworkArgs, ListNetworksArgs, NetworkArgs, NetworkCommand,
+    PortArgs, PruneNetworksArgs, Refused, RmNetworkArgs,
+};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -214,6 +217,11 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Show the running processes of a container, or the host's for it
     Top(TopArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(PortArgs),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Download an image from a registry
     Pull(PullArgs),
     /// Load images from a docker save or OCI layout archive
@@ -473,7 +481,7 @@ pub(crate) struct PsArgs {
     /// Show all containers, not only running ones
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Show what has this only: name=NAME, status=STATUS, …
+    /// Show what has this only: network=NAME, publish=PORT[/PROTO], expose=PORT[/PROTO], name=NAME, status=STATUS, …
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) filter: Vec<Filter>,
     /// Only display container IDs
@@ -482,7 +490,7 @@ pub(crate) struct PsArgs {
     /// Don't truncate output
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// 'table', 'table {{.ID}}\t{{.Status}}', 'json', or a line for each: '{{.Names}}'
+    /// 'table', 'table {{.ID}}\t{{.Ports}}', 'json', or a line for each: '{{.Names}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: ListFormat,
 }

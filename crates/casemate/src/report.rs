@@ -21,6 +21,8 @@ pub(crate) enum CliError {
     Credentials(#[from] crate::credentials::CredentialsError),
     #[error(transparent)]
     Attachment(#[from] crate::attachment::AttachmentError),
+    #[error(transparent)]
+    Ipam(#[from] crate::commands::IpamError),
     /// In Docker's words.
     #[error("{0}")]
     Usage(String),

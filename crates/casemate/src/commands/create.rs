@@ -120,7 +120,7 @@ pub(crate) fn env(entries: &[String]) -> Result<Vec<String>, CliError> {
 }
 
 /// `NAME=VALUE` each; the last of a name is the one that counts.
-fn pairs(entries: &[String]) -> Map<String, Value> {
+pub(super) fn pairs(entries: &[String]) -> Map<String, Value> {
     let pair = |entry: &String| {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
         (name.to_owned(), value.into())

@@ -8,6 +8,7 @@ use crate::cli::PsArgs;
 use crate::filters;
 use crate::human;
 use crate::listing::{List, ListFormat};
+use crate::ports;
 use crate::report::CliError;
 use crate::table::ellipsis;
 
@@ -20,10 +21,10 @@ pub(crate) async fn run(client: &Client, args: &PsArgs) -> Result<(), CliError> 
     let list = List {
         headings: json!({
             "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
-            "RunningFor": "CREATED", "State": "STATE", "Status": "STATUS", "Isolation": "ISOLATION",
-            "Names": "NAMES",
+            "RunningFor": "CREATED", "State": "STATE", "Status": "STATUS", "Isolation": "ISOLATION", "Ports": "PORTS",
+            "Networks": "NETWORKS", "Names": "NAMES",
         }),
-        columns: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Isolation}}\t{{.Names}}",
+        columns: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Isolation}}\t{{.Ports}}\t{{.Names}}",
     };
     let format = if args.quiet { &ListFormat::Lines("{{.ID}}".to_owned()) } else { &args.format };
     let entries: Vec<Value> = containers.iter().map(|container| entry(container, args.no_trunc)).collect();
@@ -36,6 +37,8 @@ fn entry(container: &Value, whole: bool) -> Value {
     let created = Timestamp::from_second(container["Created"].as_i64().unwrap_or(0)).unwrap_or_default();
     let names = container["Names"].as_array().into_iter().flatten();
     let names: Vec<&str> = names.filter_map(Value::as_str).map(|name| name.trim_start_matches('/')).collect();
+    let networks = container["NetworkSettings"]["Networks"].as_object().into_iter().flatten();
+    let networks: Vec<&str> = networks.map(|(name, _)| name.as_str()).collect();
     json!({
         "ID": if whole { &id } else { human::short_id(&id) },
         "Image": text(&container["Image"]),
@@ -45,6 +48,8 @@ fn entry(container: &Value, whole: bool) -> Value {
         "State": text(&container["State"]),
         "Status": text(&container["Status"]),
         "Isolation": text(&container["HostConfig"]["Annotations"]["isolation"]),
+        "Ports": ports::summary(&container["Ports"]),
+        "Networks": networks.join(","),
         "Names": names.join(","),
     })
 }

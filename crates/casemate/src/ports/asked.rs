@@ -201,7 +201,7 @@ impl fmt::Display for PortRange {
 }
 
 /// Digits alone: no sign.
-fn number(text: &str) -> Result<u16, RangeError> {
+pub(crate) fn number(text: &str) -> Result<u16, RangeError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(RangeError::NoNumber(text.to_owned()));
     }
