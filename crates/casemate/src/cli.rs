@@ -11,6 +11,15 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::daemon::Given;
+use crate::filters::Filter;
+use crate::listing::ListFormat;
+
+mod network;
+
+pub(crate) use network::{
+    ConnectArgs, CreateNetworkArgs, DisconnectArgs, InspectNetworkArgs, ListNetworksArgs, NetworkArgs, NetworkCommand,
+    PortArgs, PruneNetworksArgs, Refused, RmNetworkArgs,
+};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -210,6 +219,11 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Show the running processes of a container, or the host's for it
     Top(TopArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(PortArgs),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Download an image from a registry
     Pull(PullArgs),
     /// Load images from a docker save or OCI layout archive
@@ -400,6 +414,8 @@ pub(crate) struct CreateArgs {
     /// Seconds to wait after it before killing, -1 for ever
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) stop_timeout: Option<i64>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -476,14 +492,18 @@ pub(crate) struct PsArgs {
     /// Show all containers, not only running ones
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Show what has this only: network=NAME, publish=PORT[/PROTO], expose=PORT[/PROTO], name=NAME, status=STATUS, …
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) filter: Vec<Filter>,
     /// Only display container IDs
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Don't truncate output
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    #[command(flatten)]
-    pub(crate) format: FormatArgs,
+    /// 'table', 'table {{.ID}}\t{{.Ports}}', 'json', or a line for each: '{{.Names}}'
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: ListFormat,
 }
 
 #[derive(Debug, Args)]

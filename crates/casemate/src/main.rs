@@ -4,13 +4,18 @@
 //! an exit code.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks to the user")]
 
+mod attachment;
 mod cli;
 mod commands;
 mod connect;
 mod credentials;
 mod daemon;
+mod filters;
 mod human;
+mod listing;
+mod natural;
 mod on_demand;
+mod ports;
 mod report;
 mod session;
 mod table;
@@ -68,11 +73,12 @@ fn log_filter() -> Option<EnvFilter> {
     ["CASEMATE_LOG", "RUST_LOG"].into_iter().find_map(|name| EnvFilter::try_from_env(name).ok())
 }
 
-/// Docker's CLI: help is no error, what is missing or not there is 1, what is
-/// wrong of the options 125.
+/// Docker's CLI: help is no error, for the want of a command either, what is missing
+/// or not there is 1, what is wrong of the options 125.
 fn misused(error: &clap::Error) -> u8 {
     match error.kind() {
         _ if !error.use_stderr() => 0,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => 0,
         ErrorKind::InvalidSubcommand | ErrorKind::MissingRequiredArgument | ErrorKind::MissingSubcommand => 1,
         _ => 125,
     }

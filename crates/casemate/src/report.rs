@@ -19,6 +19,10 @@ pub(crate) enum CliError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Credentials(#[from] crate::credentials::CredentialsError),
+    #[error(transparent)]
+    Attachment(#[from] crate::attachment::AttachmentError),
+    #[error(transparent)]
+    Ipam(#[from] crate::commands::IpamError),
     /// In Docker's words.
     #[error("{0}")]
     Usage(String),
@@ -48,7 +52,8 @@ pub(crate) enum CliError {
     /// A container that was made and could not be started.
     #[error(transparent)]
     Start(Box<CliError>),
-    /// What `run` fails with has Docker's exit codes.
+    /// What `run` fails with has Docker's exit codes, and of `create` what it is not
+    /// asked for rightly.
     #[error(transparent)]
     Run(Box<CliError>),
 }
@@ -69,6 +74,11 @@ impl CliError {
             }
             _ => None,
         }
+    }
+
+    /// The flags do not go together; nothing was asked of a daemon.
+    pub(crate) fn is_misuse(&self) -> bool {
+        matches!(self, Self::Attachment(_) | Self::Usage(_))
     }
 
     fn exit_code(&self) -> u8 {

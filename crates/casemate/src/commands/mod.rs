@@ -11,6 +11,8 @@ pub(crate) mod keeper;
 mod lifecycle;
 mod load;
 mod logs;
+mod network;
+mod port;
 mod ps;
 mod pull;
 mod rm;
@@ -27,6 +29,8 @@ use crate::cli::{Cli, Command};
 use crate::connect::connect;
 use crate::daemon;
 use crate::report::{CliError, print_error};
+
+pub(crate) use network::IpamError;
 
 pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.command {
@@ -47,6 +51,10 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
             doctor::run(&settings, &args)
         }
         Command::Run(_) => asked(cli).await.map_err(|error| CliError::Run(Box::new(error))),
+        Command::Create(_) => asked(cli).await.map_err(|error| match error.is_misuse() {
+            true => CliError::Run(Box::new(error)),
+            false => error,
+        }),
         _ => asked(cli).await,
     }
 }
@@ -72,6 +80,8 @@ async fn asked(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Logs(args) => done(logs::run(client, &args).await),
         Command::Inspect(args) => inspect::run(client, &args).await,
         Command::Top(args) => done(top::run(client, &args).await),
+        Command::Port(args) => done(port::run(client, &args).await),
+        Command::Network(command) => network::run(client, command).await,
         Command::Pull(args) => done(pull::run(client, &args).await),
         Command::Load(args) => done(load::run(client, &args).await),
         Command::Images(args) => done(images::run(client, &args).await),
@@ -129,7 +139,7 @@ fn man(dir: &Path) -> Result<ExitCode, CliError> {
 }
 
 /// Writes to standard output; a reader that has gone is not an error.
-fn print(text: &str) -> Result<(), CliError> {
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {

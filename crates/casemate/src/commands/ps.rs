@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::PsArgs;
+use crate::filters;
 use crate::human;
+use crate::listing::{List, ListFormat};
+use crate::ports;
 use crate::report::CliError;
 use crate::table::ellipsis;
 
@@ -13,72 +16,40 @@ use crate::table::ellipsis;
 const COMMAND_LENGTH: usize = 20;
 
 pub(crate) async fn run(client: &Client, args: &PsArgs) -> Result<(), CliError> {
-    let all = u8::from(args.all);
-    let containers: Vec<Value> =
-        client.get(path(&["containers", "json"])).query("all", all).send().await?.json().await?;
-    let rows: Vec<Row> = containers.iter().map(|container| Row::of(container, args.no_trunc)).collect();
-    if args.quiet {
-        let ids: String = rows.iter().map(|row| format!("{}\n", row.id)).collect();
-        return super::print(&ids);
-    }
-    if args.format.json() {
-        let lines: String = rows.iter().map(|row| format!("{}\n", row.json())).collect();
-        return super::print(&lines);
-    }
-    let rows: Vec<Vec<String>> = rows.into_iter().map(|row| row.cells(args.no_trunc)).collect();
-    super::print_table(&["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "ISOLATION", "NAMES"], &rows)
+    let call = client.get(path(&["containers", "json"])).query("all", u8::from(args.all));
+    let containers: Vec<Value> = filters::apply(&args.filter, call).send().await?.json().await?;
+    let list = List {
+        headings: json!({
+            "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
+            "RunningFor": "CREATED", "State": "STATE", "Status": "STATUS", "Isolation": "ISOLATION", "Ports": "PORTS",
+            "Networks": "NETWORKS", "Names": "NAMES",
+        }),
+        columns: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Isolation}}\t{{.Ports}}\t{{.Names}}",
+    };
+    let format = if args.quiet { &ListFormat::Lines("{{.ID}}".to_owned()) } else { &args.format };
+    let entries: Vec<Value> = containers.iter().map(|container| entry(container, args.no_trunc)).collect();
+    list.print(format, &entries)
 }
 
-struct Row {
-    id: String,
-    image: String,
-    command: String,
-    created: Timestamp,
-    state: String,
-    status: String,
-    isolation: String,
-    names: String,
-}
-
-impl Row {
-    fn of(container: &Value, whole: bool) -> Self {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let id = text(&container["Id"]);
-        let names = container["Names"].as_array().into_iter().flatten();
-        let names: Vec<&str> = names.filter_map(Value::as_str).map(|name| name.trim_start_matches('/')).collect();
-        Self {
-            id: if whole { id } else { human::short_id(&id).to_owned() },
-            image: text(&container["Image"]),
-            command: text(&container["Command"]),
-            created: Timestamp::from_second(container["Created"].as_i64().unwrap_or(0)).unwrap_or_default(),
-            state: text(&container["State"]),
-            status: text(&container["Status"]),
-            isolation: text(&container["HostConfig"]["Annotations"]["isolation"]),
-            names: names.join(","),
-        }
-    }
-
-    fn age(&self) -> String {
-        format!("{} ago", human::since(self.created))
-    }
-
-    fn cells(self, whole: bool) -> Vec<String> {
-        let age = self.age();
-        let command = if whole { self.command } else { ellipsis(&self.command, COMMAND_LENGTH) };
-        vec![self.id, self.image, format!("\"{command}\""), age, self.status, self.isolation, self.names]
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "ID": self.id,
-            "Image": self.image,
-            "Command": format!("\"{}\"", self.command),
-            "CreatedAt": self.created.to_string(),
-            "RunningFor": self.age(),
-            "State": self.state,
-            "Status": self.status,
-            "Isolation": self.isolation,
-            "Names": self.names,
-        })
-    }
+fn entry(container: &Value, whole: bool) -> Value {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (id, command) = (text(&container["Id"]), text(&container["Command"]));
+    let created = Timestamp::from_second(container["Created"].as_i64().unwrap_or(0)).unwrap_or_default();
+    let names = container["Names"].as_array().into_iter().flatten();
+    let names: Vec<&str> = names.filter_map(Value::as_str).map(|name| name.trim_start_matches('/')).collect();
+    let networks = container["NetworkSettings"]["Networks"].as_object().into_iter().flatten();
+    let networks: Vec<&str> = networks.map(|(name, _)| name.as_str()).collect();
+    json!({
+        "ID": if whole { &id } else { human::short_id(&id) },
+        "Image": text(&container["Image"]),
+        "Command": format!("\"{}\"", if whole { command } else { ellipsis(&command, COMMAND_LENGTH) }),
+        "CreatedAt": created.to_string(),
+        "RunningFor": format!("{} ago", human::since(created)),
+        "State": text(&container["State"]),
+        "Status": text(&container["Status"]),
+        "Isolation": text(&container["HostConfig"]["Annotations"]["isolation"]),
+        "Ports": ports::summary(&container["Ports"]),
+        "Networks": networks.join(","),
+        "Names": names.join(","),
+    })
 }

@@ -12,7 +12,7 @@ fn rows(table: &str) -> Vec<Vec<String>> {
 
 both_modes! {
     fn ps_shows_what_runs_and_all_if_asked(engine: &Engine) {
-        let headings = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "ISOLATION", "NAMES"];
+        let headings = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "ISOLATION", "PORTS", "NAMES"];
         assert_eq!(rows(&engine.cli(&["ps"]).ok().out()), [headings]);
         engine.start("up", &[]);
         engine.run(&["--name", "down", "busybox", "sh", "-c", "exit 2"]).exits(2);
