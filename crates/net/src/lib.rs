@@ -17,8 +17,8 @@ pub use casemate_model::{Interface, MacAddress, Protocol, Publication};
 pub use address_pool::{AddressPool, NoFreeSubnet, ParseAddressPoolError, default_pools, free_subnet};
 pub use driver_options::{DriverOptions, EGRESS, InvalidDriverOption};
 pub use firewall::{
-    Egress, Firewall, LOOPBACK_MARK, NetworkPolicy, Nft, NftError, PORT_PREFIX, Policy, PortPolicy, Reach,
-    SubnetPolicy, Watch,
+    Egress, Explained, Firewall, LOOPBACK_MARK, NetworkPolicy, Nft, NftError, PORT_PREFIX, Policy, PortPolicy, Reach,
+    SubnetPolicy, Watch, explain,
 };
 pub use inside::{ConfigureError, configure, configure_own, new_namespace};
 pub use links::{LinkError, Links, Pair, Port};

@@ -14,9 +14,9 @@ use crate::special_use::special_use;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Element {
     /// With its table.
-    set: String,
-    key: String,
-    value: Option<String>,
+    pub(super) set: String,
+    pub(super) key: String,
+    pub(super) value: Option<String>,
 }
 
 impl Element {

@@ -3,6 +3,7 @@
 //! speak of are sets and maps, filled from the policy.
 
 mod elements;
+mod explain;
 mod nft;
 mod policy;
 mod watch;
@@ -10,6 +11,7 @@ mod watch;
 use std::collections::BTreeSet;
 
 use self::elements::{Element, elements};
+pub use self::explain::{Explained, explain};
 pub use self::nft::{Nft, NftError};
 pub use self::policy::{Egress, LOOPBACK_MARK, NetworkPolicy, PORT_PREFIX, Policy, PortPolicy, Reach, SubnetPolicy};
 pub use self::watch::Watch;

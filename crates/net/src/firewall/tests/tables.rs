@@ -168,3 +168,42 @@ fn without_it_nothing_is_held_back() {
         bed.heard(&bed.host, &a.name, &calls(address));
     }
 }
+
+#[test]
+fn what_is_there_because_of_a_container_is_told() {
+    let bridge = "br-a".to_owned();
+    let port = |link: &str, last| PortPolicy {
+        link: link.to_owned(),
+        bridge: bridge.clone(),
+        mac: MacAddress::of([10, 1, 0, last].into()),
+        addresses: vec![[10, 1, 0, last].into()],
+        egress: Egress { public: true, ranges: Vec::new() },
+    };
+    let publication = Publication {
+        protocol: Protocol::Tcp,
+        host: "0.0.0.0:8080".parse().unwrap(),
+        to: "10.1.0.3:80".parse().unwrap(),
+    };
+    let whole = Policy {
+        networks: vec![network(&bridge, Reach::Sealed)],
+        ports: vec![port("cm-one", 2), port("cm-two", 3)],
+        publications: vec![publication],
+        ..Policy::default()
+    };
+    let without = Policy { ports: vec![port("cm-one", 2)], publications: Vec::new(), ..whole.clone() };
+    let explained = crate::explain(&whole, &without);
+    let words: Vec<&str> = explained.iter().map(|one| one.words.as_str()).collect();
+    for expected in [
+        "frames from cm-two have the hardware address 02:42:0a:01:00:03",
+        "packets from cm-two come from 10.1.0.3",
+        "cm-two reaches no other container, and not the host",
+        "10.1.0.3 reaches public addresses, and no others",
+        "tcp port 8080 of all the host's addresses leads to 10.1.0.3 port 80",
+    ] {
+        assert!(words.contains(&expected), "{expected}: {words:?}");
+    }
+    assert!(
+        !words.iter().any(|words| words.contains("10.1.0.2 ") || words.contains("cm-one") || words.contains(" has "))
+    );
+    assert_eq!(crate::explain(&whole, &whole), []);
+}
