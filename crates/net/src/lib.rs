@@ -6,6 +6,7 @@ mod firewall;
 mod inside;
 mod links;
 mod network;
+mod published;
 mod special_use;
 mod subnet;
 mod tap;
@@ -23,6 +24,7 @@ pub use firewall::{
 pub use inside::{ConfigureError, configure, configure_own, new_namespace};
 pub use links::{LinkError, Links, Pair, Port};
 pub use network::{Endpoint, Network, Wanted};
+pub use published::{BindError, Held, Holder};
 pub use special_use::is_public;
 pub use subnet::{AddressError, Subnet, SubnetError};
 pub use tap::TapError;

@@ -11,6 +11,7 @@ mod bounded;
 mod model;
 mod nftables;
 mod open;
+mod published;
 mod sealed;
 mod spoofed;
 mod tables;
