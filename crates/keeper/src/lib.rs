@@ -24,6 +24,7 @@ mod input;
 mod keeper;
 mod network;
 mod pause;
+mod ports;
 mod process_mode;
 mod pump;
 mod service;

@@ -13,12 +13,17 @@ use casemate_net::{ConfigureError, LinkError, Links, Pair, Port, TapError, confi
 use casemate_vm::Nic;
 use casemate_wire::{Link, Network as Wanted, NetworkNamespace};
 
+use crate::ports::Ports;
+
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     /// Of the host. None until there is something to do there.
     links: OnceCell<Links>,
     /// The container's, under process isolation, where it has links.
     namespace: OnceCell<OwnedFd>,
+    ports: Ports,
+    /// The same of a VM's cards: those go with the VM.
+    cards: RefCell<Vec<String>>,
     /// Names of those links' ends on the host that go when they are removed.
     wired: RefCell<Vec<String>>,
 }
@@ -29,6 +34,8 @@ impl Network {
     pub(crate) async fn of_process(wanted: &Wanted) -> Result<(Self, casemate_launch::NetworkNamespace), Failure> {
         use casemate_launch::NetworkNamespace as Launched;
         let network = Self::default();
+        // First: nothing is made for a container whose port somebody else has.
+        network.ports.set(&wanted.publications).await?;
         let launched = match &wanted.namespace {
             NetworkNamespace::Host => Launched::Host,
             NetworkNamespace::At(path) => {
@@ -57,6 +64,7 @@ impl Network {
     /// long as its card is.
     pub(crate) async fn of_vm(wanted: &Wanted) -> Result<(Self, Vec<Nic>), Failure> {
         let network = Self::default();
+        network.ports.set(&wanted.publications).await?;
         let mut nics = Vec::with_capacity(wanted.links.len());
         if wanted.links.len() > Nic::MOST {
             return Err(Failure::new(
@@ -74,6 +82,7 @@ impl Network {
         let links = self.host()?;
         let tap = links.tap(&link.port, port(links, link).await?).await?;
         links.forward(&link.port).await?;
+        self.cards.borrow_mut().push(link.port.clone());
         Ok(Nic { mac: link.interface.mac, tap })
     }
 
@@ -95,13 +104,21 @@ impl Network {
         for port in gone {
             self.unwire(&port).await.map_err(|error| Failure::from_error(&error))?;
         }
+        let pulled: Vec<String> = self.cards.borrow_mut().extract_if(.., |port| unwanted(port)).collect();
+        for port in pulled {
+            let pulled = async { self.host()?.pull(&port).await };
+            pulled.await.map_err(|error| Failure::from_error(&error))?;
+        }
         for link in &wanted.links {
-            let is_there = self.wired.borrow().contains(&link.port);
+            let is_there = self.wired.borrow().contains(&link.port) || self.cards.borrow().contains(&link.port);
             if !is_there {
+                if self.namespace.get().is_none() {
+                    return Err(no_more_cards());
+                }
                 self.wire(link).await.map_err(|error| Failure::from_error(&error))?;
             }
         }
-        Ok(())
+        self.ports.set(&wanted.publications).await
     }
 
     /// Takes the links away from the host.
@@ -128,6 +145,17 @@ impl Network {
 async fn port(links: &Links, link: &Link) -> Result<Port, LinkError> {
     let bridge = links.index_of(&link.bridge).await?;
     Ok(Port { bridge, mtu: link.interface.mtu, isolated: link.isolated })
+}
+
+/// Cards cannot be put into a VM that runs.
+fn no_more_cards() -> Failure {
+    Failure {
+        hint: Some("stop it, connect it, and start it again".to_owned()),
+        ..Failure::new(
+            ErrorClass::Conflict,
+            "the container has no network that could be added to: a utility VM has the network cards it started with",
+        )
+    }
 }
 
 fn unopened(path: &Path, error: &io::Error) -> Failure {

@@ -156,6 +156,12 @@ impl Links {
         self.handle.link().set_port(port).execute().await.map_err(LinkError::of(name, "made a way for frames"))
     }
 
+    /// Takes a link from its bridge; who has its other end is connected with nothing.
+    pub async fn pull(&self, name: &str) -> Result<(), LinkError> {
+        let link = LinkUnspec::new_with_index(self.index_of(name).await?).nocontroller().down().build();
+        self.handle.link().set(link).execute().await.map_err(LinkError::of(name, "taken from its bridge"))
+    }
+
     /// Removes a link, of a pair both. It is no error if it is gone.
     pub async fn remove(&self, name: &str) -> Result<(), LinkError> {
         let removed = async {
