@@ -80,6 +80,7 @@ impl Daemon {
             // Those who wait for its streams wait in vain.
             entry.attaching.take();
             self.take_in_end(entry, None).await;
+            self.remove_unstarted(entry).await;
             tracing::info!(container = %entry.id.short(), error = casemate_model::chain(error), "not started");
         }
         // What it failed of says less.
@@ -87,6 +88,23 @@ impl Daemon {
             true => StartError::Removing { name: entry.name() },
             false => error,
         })
+    }
+
+    /// One that goes with its end goes without a beginning too: those who wait for
+    /// that would wait for ever. Its keeper sees to it, where it came to have one.
+    async fn remove_unstarted(&self, entry: &Rc<Entry>) {
+        let container = entry.container();
+        if !container.record.auto_remove || entry.life.borrow().removed {
+            return;
+        }
+        let (engine, of) = (Arc::clone(&self.engine), container.as_ref().clone());
+        match blocking(move || engine.delete(&of)).await {
+            Ok(()) => self.forget(entry),
+            Err(error) => {
+                let error = casemate_model::chain(&error);
+                tracing::warn!(container = %entry.id.short(), error, "not removed");
+            }
+        }
     }
 
     async fn try_bring_up(self: &Rc<Self>, entry: &Rc<Entry>) -> Result<(), StartError> {
