@@ -20,6 +20,9 @@ use crate::lock;
 /// again and again is not to be fought at full speed.
 const REPAIR_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// Name of the note that says that there are rules.
+const USED: &str = "firewall";
+
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     #[error(transparent)]
@@ -65,6 +68,11 @@ impl Kernel {
         self.host.get_or_try_init(async || open()).await
     }
 
+    /// Whether a daemon has set the firewall since the host came up.
+    pub(super) fn was_used(&self) -> bool {
+        self.notes.join(USED).exists()
+    }
+
     /// What the host has routes to.
     pub(super) async fn in_use() -> Result<Vec<IpNet>, KernelError> {
         Ok(Links::open()?.routes().await?)
@@ -96,6 +104,11 @@ impl Kernel {
         let mut done = self.done.lock().await;
         if *done >= mine {
             return Ok(());
+        }
+        let note = self.notes.join(USED);
+        if *done == 0 {
+            // Before there is something that a daemon after this one has to know of.
+            fs::write(&note, "").map_err(|source| KernelError::File { path: note, source })?;
         }
         let newest = self.wanted.get();
         let policy = self.complete(policy());

@@ -53,10 +53,11 @@ impl Daemon {
 
     /// Has the kernel have what containers that run already have.
     pub(super) async fn take_over_networks(self: &Rc<Self>) {
-        let in_use: Vec<String> = self.networks.borrow().in_use().collect();
-        if in_use.is_empty() {
+        // Somebody may have ended while there was no daemon.
+        if !self.kernel.was_used() {
             return;
         }
+        let in_use: Vec<String> = self.networks.borrow().in_use().collect();
         if let Err(error) = self.realize(&in_use).await {
             tracing::error!(error = casemate_model::chain(&error), "containers are without networks");
         }
