@@ -120,7 +120,7 @@ impl Networks {
                 continue;
             }
             let read: Result<NetworkRecord, _> = file::read(&path);
-            match read.map_err(NetworkError::Record).and_then(|record| KnownNetwork::of(record)) {
+            match read.map_err(NetworkError::Record).and_then(KnownNetwork::of) {
                 Ok(known) => drop(self.known.insert(known.record.id.clone(), known)),
                 Err(error) => {
                     let (path, error) = (path.display(), casemate_model::chain(&error));

@@ -1,6 +1,6 @@
 //! A container's network interfaces.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use ipnet::IpNet;
 

@@ -1,7 +1,7 @@
 //! Published ports.
 
+use core::net::SocketAddr;
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// A port of the host that leads to one of a container.

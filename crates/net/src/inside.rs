@@ -70,7 +70,7 @@ pub async fn configure_own(interfaces: &[Interface]) -> Result<(), ConfigureErro
     let mut indices = Vec::with_capacity(interfaces.len());
     for interface in interfaces {
         let found = present.iter().find(|link| link.mac == interface.mac.octets());
-        let found = found.ok_or_else(|| ConfigureError::Missing { mac: interface.mac })?;
+        let found = found.ok_or(ConfigureError::Missing { mac: interface.mac })?;
         if found.name != interface.name {
             // Another may have its name yet.
             links.rename(found.index, &format!("{}-", found.index)).await?;

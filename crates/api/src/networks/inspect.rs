@@ -38,7 +38,7 @@ pub(crate) fn list(call: &Call) -> Reply {
             && filters.any("driver", |driver| record.driver == driver)
             && filters.any("scope", |scope| scope == "local")
             && filters.any("type", |kind| (kind == "builtin") == known.is_builtin())
-            && dangling.is_none_or(|dangling| dangling == !(is_used || known.is_builtin()))
+            && dangling.is_none_or(|dangling| dangling != (is_used || known.is_builtin()))
             && filters.labels(&record.labels)
     };
     let mut found: Vec<_> = networks.all().filter(fits).collect();

@@ -17,6 +17,7 @@ mod lifecycle;
 mod listings;
 mod load;
 mod logs;
+mod networks;
 mod python;
 mod resources;
 mod restart;

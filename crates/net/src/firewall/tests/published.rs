@@ -10,8 +10,9 @@ use super::bed::{Bed, HOST, HOST_TOO, link_local, network};
 use super::calls::{Call, PORT, index, published};
 use super::frames::hardware_address;
 use crate::Held;
-use crate::firewall::{Egress, Protocol, Publication, Reach};
+use crate::firewall::{Egress, Reach};
 use crate::testbed::Node;
+use crate::{Protocol, Publication};
 
 /// While the host holds what is published, as it does for a container that runs.
 fn while_served(host: &Node, publications: &[Publication], body: impl FnOnce()) {

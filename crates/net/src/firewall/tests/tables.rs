@@ -171,7 +171,7 @@ fn without_it_nothing_is_held_back() {
 
 #[test]
 fn what_is_there_because_of_a_container_is_told() {
-    let bridge = "br-a".to_owned();
+    let bridge = "br1".to_owned();
     let port = |link: &str, last| PortPolicy {
         link: link.to_owned(),
         bridge: bridge.clone(),
@@ -185,7 +185,7 @@ fn what_is_there_because_of_a_container_is_told() {
         to: "10.1.0.3:80".parse().unwrap(),
     };
     let whole = Policy {
-        networks: vec![network(&bridge, Reach::Sealed)],
+        networks: vec![network(1, Reach::Sealed)],
         ports: vec![port("cm-one", 2), port("cm-two", 3)],
         publications: vec![publication],
         ..Policy::default()

@@ -1,0 +1,222 @@
+//! Networks, published ports and the firewall, as a user of Docker's client and
+//! those who are around the host see them.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use casemate_e2e::network::world::{HOST, METADATA, PRIVATE, PUBLIC};
+use casemate_e2e::network::{Node, World, at};
+use casemate_e2e::{Docker, PATIENCE, both_modes, eventually};
+use serde_json::Value;
+
+/// What has not come by then does not come: a packet takes microseconds.
+const A_MOMENT: Duration = Duration::from_millis(500);
+
+/// Serves one word on a port, to whoever asks.
+fn serving(docker: &Docker, name: &str, port: &str, options: &[&str]) -> String {
+    let script = format!("while :; do echo {name} | nc -l -p {port}; done");
+    let options = [&["-d", "--name", name], options, &["busybox", "sh", "-c", &script]].concat();
+    docker.run(&options).ok();
+    address(docker, name)
+}
+
+/// On its first network.
+fn address(docker: &Docker, name: &str) -> String {
+    let networks = docker.inspect(name)["NetworkSettings"]["Networks"].clone();
+    let first = networks.as_object().and_then(|networks| networks.values().next()).expect("a network");
+    first["IPAddress"].as_str().expect("an address").to_owned()
+}
+
+/// The server may not listen yet.
+#[track_caller]
+fn answers(from: &Node, to: SocketAddr, word: &str) {
+    eventually("an answer", PATIENCE, || match from.ask_tcp(to, A_MOMENT) {
+        Ok(text) if text.trim() == word => Ok(()),
+        other => Err(format!("{to}: {other:?}")),
+    });
+}
+
+#[track_caller]
+fn is_silent(from: &Node, to: SocketAddr) {
+    if let Ok(text) = from.ask_tcp(to, A_MOMENT) {
+        panic!("{to} answers {text:?}");
+    }
+}
+
+/// What a container hears of one who answers with a word, or nothing.
+fn heard_inside(docker: &Docker, name: &str, to: &str) -> String {
+    let script = format!("nc -w 1 {to} 80 < /dev/null");
+    docker.cli(&["exec", name, "sh", "-c", &script]).out().trim().to_owned()
+}
+
+/// Elements of the firewall's sets and maps.
+fn rules() -> Vec<String> {
+    let listed = Command::new("nft").args(["-j", "list", "ruleset"]).output().expect("nft");
+    let listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    let mut elements = Vec::new();
+    for object in listed["nftables"].as_array().expect("a list") {
+        for set in ["set", "map"].map(|kind| &object[kind]) {
+            let of_set = set["elem"].as_array().into_iter().flatten();
+            elements.extend(of_set.map(|element| format!("{} {} {element}", set["family"], set["name"])));
+        }
+    }
+    elements.sort();
+    elements
+}
+
+both_modes! {
+    fn there_are_builtin_ones_and_defaults(docker: &Docker) {
+        let names = docker.cli(&["network", "ls", "--format", "{{.Name}} {{.Driver}}"]).ok().out();
+        let mut names: Vec<&str> = names.lines().collect();
+        names.sort_unstable();
+        assert_eq!(names, ["bridge bridge", "host host", "none null", "sealed sealed"]);
+        docker.start("one", &[]);
+        let default = if docker.isolation() == "hyperv" { "sealed" } else { "bridge" };
+        let inspected = docker.inspect("one");
+        assert_eq!(inspected["HostConfig"]["NetworkMode"], default);
+        let network = docker.get(&format!("/networks/{default}")).json();
+        let id = inspected["Id"].as_str().unwrap();
+        let member = &network["Containers"][id];
+        assert_eq!(member["Name"], "one");
+        assert_eq!(member["IPv4Address"], format!("{}/16", address(docker, "one")));
+        docker.cli(&["ps", "-q", "--filter", &format!("network={default}")]).ok().prints(&format!("{}\n", &id[..12]));
+        docker.cli(&["network", "rm", default]).complains("is not permitted on predefined");
+    }
+
+    /// On `bridge` the host reaches a container by its address, on any port.
+    fn the_host_and_containers_of_both_kinds_reach_each_other(docker: &Docker) {
+        let served = serving(docker, "served", "135", &["--network", "bridge"]);
+        answers(&Node::here(), at(&served, 135), "served");
+        for isolation in ["process", "hyperv"] {
+            let run = ["run", "--rm", "--isolation", isolation, "--network", "bridge", "busybox", "ping", "-c", "1"];
+            docker.cli(&[&run[..], &["-W", "5", &served]].concat()).ok();
+            docker.cli(&[&run[..], &["-W", "5", "172.17.0.1"]].concat()).ok();
+        }
+    }
+
+    fn published_ports_lead_in(docker: &Docker) {
+        let world = World::new();
+        let neighbour = world.host_beside();
+        serving(docker, "web", "80", &["--network", "bridge", "-p", "8080:80", "-p", "127.0.0.1:8081:80"]);
+        for host in [HOST[0], HOST[1]] {
+            answers(neighbour, at(host, 8080), "web");
+            is_silent(neighbour, at(host, 8081));
+        }
+        for host in ["127.0.0.1", "::1", HOST[0], HOST[1]] {
+            answers(world.host(), at(host, 8080), "web");
+        }
+        answers(world.host(), at("127.0.0.1", 8081), "web");
+        docker.cli(&["port", "web", "80"]).ok().prints("0.0.0.0:8080\n127.0.0.1:8081\n[::]:8080\n");
+        let taken = docker.run(&["--rm", "-p", "8080:80", "busybox", "true"]);
+        assert_eq!(taken.code, 125);
+        taken.complains("Bind for 0.0.0.0:8080 failed: port is already allocated (by container web)");
+        docker.cli(&["rm", "-f", "web"]).ok();
+        is_silent(world.host(), at("127.0.0.1", 8080));
+        is_silent(neighbour, at(HOST[0], 8080));
+    }
+
+    /// Public addresses answer, and nothing else does.
+    fn sealed_containers_reach_public_addresses_only(docker: &Docker) {
+        let world = World::new();
+        let addresses: Vec<SocketAddr> =
+            [PUBLIC[0], METADATA[0], PRIVATE[0]].iter().map(|address| at(address, 80)).collect();
+        let internet = world.internet().serve("internet", &addresses);
+        let _host = world.host().serve("host", &[at("0.0.0.0", 80)]);
+        let open = serving(docker, "open", "80", &["--network", "bridge"]);
+        let beside = serving(docker, "beside", "80", &["--network", "sealed"]);
+        docker.start("sealed", &["--network", "sealed", "--cap-add", "ALL"]);
+        assert_eq!(heard_inside(docker, "sealed", PUBLIC[0]), "internet");
+        let gateway = "172.18.0.1";
+        for silent in [METADATA[0], PRIVATE[0], HOST[0], gateway, "172.17.0.1", &open, &beside] {
+            assert_eq!(heard_inside(docker, "sealed", silent), "", "{silent}");
+            let ping = docker.cli(&["exec", "sealed", "ping", "-c", "1", "-W", "1", silent]);
+            assert_ne!(ping.code, 0, "{silent} answers a ping");
+        }
+        is_silent(world.host(), at(&beside, 80));
+        let heard = internet.heard();
+        assert!(heard.iter().all(|heard| heard.at == addresses[0]), "{heard:?}");
+        assert_eq!(heard_inside(docker, "open", PRIVATE[0]), "internet");
+    }
+
+    /// Rules come with a container, and go with it.
+    fn the_firewall_has_what_containers_need_and_no_more(docker: &Docker) {
+        docker.cli(&["network", "create", "net"]).ok();
+        let before = rules();
+        let own = |element: &String| element.contains("cm-");
+        assert!(!before.iter().any(own), "{before:?}");
+        docker.start("one", &["--network", "net", "-p", "8080:80"]);
+        let with = rules();
+        assert!(before.iter().all(|element| with.contains(element)));
+        let port = with.iter().find(|element| element.contains("publish_any4")).expect("a port");
+        assert!(port.contains("8080") && port.contains(&address(docker, "one")), "{port}");
+        docker.cli(&["rm", "-f", "one"]).ok();
+        assert_eq!(rules(), before);
+        docker.cli(&["network", "rm", "net"]).ok();
+    }
+
+    /// Whoever takes the rules away, and whatever becomes of the daemon.
+    fn rules_are_made_anew(docker: &Docker) {
+        let served = serving(docker, "served", "80", &["--network", "bridge"]);
+        answers(&Node::here(), at(&served, 80), "served");
+        let before = rules();
+        let flush = || assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
+        flush();
+        eventually("the rules are back", Duration::from_secs(1), || match rules() == before {
+            true => Ok(()),
+            false => Err("others"),
+        });
+        docker.kill_daemon();
+        answers(&Node::here(), at(&served, 80), "served");
+        flush();
+        docker.start_daemon();
+        assert_eq!(rules(), before);
+        answers(&Node::here(), at(&served, 80), "served");
+    }
+
+    fn networks_are_made_and_removed(docker: &Docker) {
+        docker.cli(&["network", "create", "--subnet", "10.5.0.0/16", "--label", "a=b", "net"]).ok();
+        docker.cli(&["network", "create", "net"]).complains("network with name net already exists");
+        docker.cli(&["network", "create", "--subnet", "10.5.1.0/24", "in"]).complains("Pool overlaps");
+        docker.start("one", &["--network", "net", "--ip", "10.5.0.77"]);
+        assert_eq!(address(docker, "one"), "10.5.0.77");
+        let inside = docker.cli(&["exec", "one", "ip", "-o", "-4", "addr", "show", "dev", "eth0"]).ok().out();
+        assert!(inside.contains("10.5.0.77/16"), "{inside}");
+        docker.cli(&["network", "rm", "net"]).complains("network net has active endpoints (name:\"one\"");
+        docker.cli(&["network", "prune", "-f"]).ok().prints("");
+        docker.kill_daemon();
+        docker.start_daemon();
+        assert_eq!(address(docker, "one"), "10.5.0.77");
+        docker.cli(&["rm", "-f", "one"]).ok();
+        let pruned = docker.cli(&["network", "prune", "-f", "--filter", "label=a=b"]).ok().out();
+        assert_eq!(pruned.trim(), "Deleted Networks:\nnet");
+        docker.get("/networks/net").is(404);
+        docker.run(&["--rm", "--network", "nope", "busybox", "true"]).complains("network nope not found");
+    }
+
+    fn several_networks_and_none(docker: &Docker) {
+        for name in ["a", "b"] {
+            docker.cli(&["network", "create", "--internal", name]).ok();
+        }
+        docker.start("both", &["--network", "a", "--network", "b"]);
+        let networks = docker.inspect("both")["NetworkSettings"]["Networks"].clone();
+        let links = docker.cli(&["exec", "both", "ip", "-o", "-4", "addr"]).ok().out();
+        for (name, link) in [("a", "eth0"), ("b", "eth1")] {
+            let address = networks[name]["IPAddress"].as_str().unwrap();
+            let is_there = links.lines().any(|line| line.contains(link) && line.contains(&format!("{address}/")));
+            assert!(is_there, "{address} of {link}: {links}");
+        }
+        let routes = docker.cli(&["exec", "both", "ip", "route"]).ok().out();
+        assert!(!routes.contains("default"), "{routes}");
+        docker.cli(&["network", "disconnect", "b", "both"]).ok();
+        let networks = docker.inspect("both")["NetworkSettings"]["Networks"].clone();
+        assert_eq!(networks.as_object().unwrap().keys().collect::<Vec<_>>(), ["a"]);
+        docker.start("none", &["--network", "none"]);
+        let links = docker.cli(&["exec", "none", "ip", "-o", "link"]).ok().out();
+        assert!(!links.contains("eth0"), "{links}");
+        docker.cli(&["network", "connect", "none", "both"]).complains("in private (none) mode");
+        docker.cli(&["rm", "-f", "both", "none"]).ok();
+        docker.cli(&["network", "rm", "a", "b"]).ok();
+        assert_eq!(docker.get("/networks").json().as_array().unwrap().len(), 4);
+    }
+}
