@@ -179,8 +179,11 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_named_in_dockerds_words() {
-        let error = File::parse(r#"{"debug": true, "bip": "10.0.0.1/24", "hots": []}"#, &none()).unwrap_err();
-        assert_eq!(error.to_string(), "the following directives don't match any configuration option: bip, hots");
+        let error = File::parse(r#"{"debug": true, "fixed-cidr": "10.0.0.1/24", "hots": []}"#, &none()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the following directives don't match any configuration option: fixed-cidr, hots"
+        );
     }
 
     #[test]
