@@ -4,13 +4,13 @@ use casemate_e2e::both_modes;
 
 both_modes! {
     fn files_of_etc_are_the_engines(engine: &Engine) {
-        let hosts = engine.run(&["--rm", "-h", "box", "busybox", "cat", "/etc/hosts"]).ok().out();
+        let hosts = engine.run(&["--rm", "--network", "none", "-h", "box", "busybox", "cat", "/etc/hosts"]).ok().out();
         for line in ["127.0.0.1\tlocalhost\n", "::1\tlocalhost ip6-localhost ip6-loopback\n", "127.0.0.1\tbox\n"] {
             assert!(hosts.contains(line), "{hosts}");
         }
         // They can be written, and what is written stays in the container.
         let script = "echo '10.0.0.1 other' >> /etc/hosts && grep -c other /etc/hosts; test -f /etc/resolv.conf && cat /etc/resolv.conf";
-        engine.script(&[], script).ok().prints("1\n");
+        engine.script(&["--network", "none"], script).ok().prints("1\n");
         assert!(!engine.run(&["--rm", "busybox", "cat", "/etc/hosts"]).ok().out().contains("other"));
     }
 
@@ -83,14 +83,14 @@ both_modes! {
         engine.container("box").exec(&["echo", "alive"]).ok().prints("alive\n");
     }
 
-    fn the_network_is_loopback_only(engine: &Engine) {
-        let text = engine.script(&[], "ls /sys/class/net; ip -o addr | grep -c inet; ping -c 1 -W 5 127.0.0.1 >/dev/null && echo up").ok().out();
+    fn without_a_network_there_is_loopback_only(engine: &Engine) {
+        let text = engine.script(&["--network", "none"], "ls /sys/class/net; ip -o addr | grep -c inet; ping -c 1 -W 5 127.0.0.1 >/dev/null && echo up").ok().out();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines[0], lines[lines.len() - 1]), ("lo", "up"), "{text}");
         // Services reach each other there.
         let script = "nc -l -p 4000 -e echo answer & until nc 127.0.0.1 4000 </dev/null 2>/dev/null; do :; done";
-        engine.script(&[], script).ok().prints("answer\n");
-        engine.script(&[], "ping -c 1 -W 1 192.0.2.1").exits(1);
+        engine.script(&["--network", "none"], script).ok().prints("answer\n");
+        engine.script(&["--network", "none"], "ping -c 1 -W 1 192.0.2.1").exits(1);
     }
 
     /// A container has its own pid 1, its own root, and its own view of both.
