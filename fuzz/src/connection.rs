@@ -19,7 +19,7 @@ use casemate_model::{
     NanoCpus, OutputStream, Process, ProcessRef, Rlimit, RlimitKind, Seccomp, Signal, Sysctl, TerminalSize, Tmpfs,
 };
 use casemate_wire::connection::{MAX_WINDOWS, WINDOW};
-use casemate_wire::{CallError, Client, CopyIn, Create, Extent, FileStream, GuestPlace, Network, Place, serve};
+use casemate_wire::{CallError, Client, CopyIn, Create, Extent, FileStream, GuestPlace, Network, Place, Reconfigured, Rewired, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
@@ -156,13 +156,24 @@ pub fn calls() -> Vec<Call> {
         Call::Pause,
         Call::Unpause,
         Call::Update(Box::new(container().limits)),
-        Call::Rewire(Box::new(Network::default())),
+        Call::Rewire(Box::new(rewired())),
+        Call::Reconfigure(Box::new(Reconfigured { cards: cards(), hosts: String::new(), resolv_conf: String::new() })),
+        Call::Resolve,
         Call::Processes,
         Call::Stats,
         Call::Facts,
         Call::Stop(Signal::TERM, Some(10_000)),
         Call::Shutdown,
     ]
+}
+
+pub fn cards() -> Vec<Card> {
+    vec![Card { mac: "02:00:00:00:00:01".parse().expect("a hardware address"), interface: None }]
+}
+
+pub fn rewired() -> Rewired {
+    let hosts = "127.0.0.1 localhost\n".into();
+    Rewired { network: Network::default(), hosts, resolv_conf: "nameserver 127.0.0.11\n".into() }
 }
 
 pub fn copy_in() -> CopyIn {
@@ -221,6 +232,6 @@ pub fn create() -> Create {
     let layers = vec![Extent { offset: 0, length: 4096 }, Extent { offset: 4096, length: 512 }];
     Create {
         container: container(),
-        place: Place::Guest(GuestPlace { layers, fresh: true, time_ns: 1_700_000_000_000_000_000, entropy: vec![1, 2, 3], interfaces: Vec::new(), resolver: true }),
+        place: Place::Guest(GuestPlace { layers, fresh: true, time_ns: 1_700_000_000_000_000_000, entropy: vec![1, 2, 3], cards: cards() }),
     }
 }

@@ -10,10 +10,10 @@ use casemate_model::{
     Bytes, ExecId, ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
 use casemate_wire::{
-    BlkioStats, ContainerProcess, CopyIn, CpuStats, Create, ExecStarted, FileStream, Files, GuestFacts, MemoryStats, Network,
-    PathStat, PidsStats, Service, Span, Started, Stats, Unpacking, VmCost,
+    BlkioStats, ContainerProcess, CopyIn, CpuStats, Create, ExecStarted, FileStream, Files, GuestFacts, MemoryStats,
+    PathStat, PidsStats, Reconfigured, Rewired, Service, Span, Started, Stats, Unpacking, VmCost,
 };
-use tokio::io::{AsyncReadExt, AsyncWrite, Repeat, Take};
+use tokio::io::{AsyncReadExt, AsyncWrite, Join, Repeat, Sink, Take};
 
 /// A request, as its service sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,9 @@ pub enum Call {
     Pause,
     Unpause,
     Update(Box<Limits>),
-    Rewire(Box<Network>),
+    Rewire(Box<Rewired>),
+    Reconfigure(Box<Reconfigured>),
+    Resolve,
     Processes,
     Stats,
     Facts,
@@ -203,6 +205,7 @@ impl Files for Double {
 impl Service for Double {
     type Stdin = tokio::io::Sink;
     type Output = Take<Repeat>;
+    type Queries = Join<Take<Repeat>, Sink>;
 
     async fn create(&self, create: Create) -> Result<(), Failure> {
         self.answer(Call::Create(Box::new(create)), ())
@@ -246,8 +249,16 @@ impl Service for Double {
         self.answer(Call::Update(Box::new(limits)), ())
     }
 
-    async fn rewire(&self, network: Network) -> Result<(), Failure> {
-        self.answer(Call::Rewire(Box::new(network)), ())
+    async fn rewire(&self, rewired: Rewired) -> Result<(), Failure> {
+        self.answer(Call::Rewire(Box::new(rewired)), ())
+    }
+
+    async fn reconfigure(&self, reconfigured: Reconfigured) -> Result<(), Failure> {
+        self.answer(Call::Reconfigure(Box::new(reconfigured)), ())
+    }
+
+    async fn resolve(&self) -> Result<Self::Queries, Failure> {
+        self.answer(Call::Resolve, tokio::io::join(tokio::io::repeat(b'y').take(self.answers.output), tokio::io::sink()))
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

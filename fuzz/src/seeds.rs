@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use casemate_model::{Bytes, Interface, ProcessRef, Protocol, Publication};
+use casemate_model::{Bytes, Egress, Interface, ProcessRef, Protocol, Publication};
 use casemate_wire::message::{ExitStatus, FilesRequest, OutputStream, Request, Response};
-use casemate_wire::{Create, HostPlace, Link, Network, NetworkNamespace, Place, Resolver, VmPlace};
+use casemate_wire::{Create, HostPlace, Link, Network, NetworkNamespace, Place, Reconfigured, Resolver, Rewired, VmPlace};
 use serde::Serialize;
 
-use crate::connection::{container, copy_in, create, process};
+use crate::connection::{cards, container, copy_in, create, process, rewired};
 use crate::double::Answers;
 use crate::frames::framed;
 
@@ -61,7 +61,7 @@ fn network() -> Network {
             networks: vec!["/run/names.json".into()],
             links: vec![("db".into(), "0123".into())],
             upstreams: vec!["192.0.2.1".parse().expect("a valid address")],
-            public_only: true,
+            answers: Some(Egress { public: true, ranges: vec!["10.0.0.0/8".parse().expect("a valid range")] }),
         }),
     }
 }
@@ -98,7 +98,9 @@ pub fn requests() -> Vec<Request> {
     let creates = places().map(|place| Request::Create(Box::new((&Create { container: container(), place }).into())));
     let others = [
         Request::Start,
-        Request::Rewire(Box::new((&network()).into())),
+        Request::Rewire(Box::new((&Rewired { network: network(), ..rewired() }).into())),
+        Request::Reconfigure(Box::new((&Reconfigured { cards: cards(), hosts: "a".into(), resolv_conf: "b".into() }).into())),
+        Request::Resolve,
         Request::Exec(Box::new((&process()).into())),
         Request::Signal { process: exec.clone(), signal: 15 },
         Request::Resize { process: exec.clone(), rows: 24, columns: 80 },

@@ -17,6 +17,7 @@
 mod disks;
 mod files;
 mod port;
+mod resolver;
 mod root;
 mod service;
 mod sys;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -11,23 +12,32 @@ use casemate_launch::{Cage, NetworkNamespace, Place};
 use casemate_model::{
     Bytes, ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
-use casemate_net::configure_own;
+use casemate_net::{Card, ResolverSockets, configure_cards};
 use casemate_supervisor::{FdStream, Supervisor, look_like, make_writable_layer};
 use casemate_wire::{
-    ContainerProcess, Create, ExecStarted, GuestFacts, GuestPlace, Network, Place as WirePlace, Service, Span, Started,
-    Stats,
+    ContainerProcess, Create, ExecStarted, GuestFacts, GuestPlace, Place as WirePlace, Reconfigured, Rewired, Service,
+    Span, Started, Stats,
 };
 use rustix::system::{sysinfo, uname};
 use rustix::thread::sched_getaffinity;
 use rustix::time::{ClockId, Timespec, clock_settime};
+use tokio::io::DuplexStream;
 use tokio::sync::watch;
 
 use crate::disks::Disks;
-use crate::{root, sys};
+use crate::{resolver, root, sys};
+
+/// Where a container's `/etc/resolv.conf` says that its resolver is; Docker's.
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+/// Octets of queries and answers, each, that are on their way through the agent.
+const QUERIES: usize = 16 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Agent {
     container: RefCell<Option<Guest>>,
+    /// As they were told last.
+    cards: RefCell<Vec<Card>>,
     spans: RefCell<Vec<(&'static str, Instant, Instant)>>,
     /// The program that goes before a container's command, if there is one.
     reaper: Option<PathBuf>,
@@ -42,7 +52,13 @@ struct Guest {
 
 impl Agent {
     pub(crate) fn new(reaper: Option<PathBuf>) -> Self {
-        Self { container: RefCell::default(), spans: RefCell::default(), reaper, shut_down: watch::channel(false).0 }
+        Self {
+            container: RefCell::default(),
+            cards: RefCell::default(),
+            spans: RefCell::default(),
+            reaper,
+            shut_down: watch::channel(false).0,
+        }
     }
 
     /// Waits until the keeper has asked for the end.
@@ -60,6 +76,13 @@ impl Agent {
         Ok(self.guest()?.supervisor)
     }
 
+    async fn have_cards(&self, cards: Vec<Card>) -> Result<(), Failure> {
+        let before = self.cards.borrow().clone();
+        configure_cards(&before, &cards).await.map_err(|error| Failure::from_error(&error))?;
+        self.cards.replace(cards);
+        Ok(())
+    }
+
     fn step<T>(&self, name: &'static str, step: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         let from = Instant::now();
         let result = step();
@@ -71,10 +94,11 @@ impl Agent {
 impl Service for Agent {
     type Stdin = FdStream;
     type Output = FdStream;
+    type Queries = DuplexStream;
 
     async fn create(&self, create: Create) -> Result<(), Failure> {
         let Create { container, place } = create;
-        let WirePlace::Guest(GuestPlace { layers, fresh, time_ns, entropy, interfaces, resolver: _ }) = place else {
+        let WirePlace::Guest(GuestPlace { layers, fresh, time_ns, entropy, cards }) = place else {
             return Err(Failure::new(ErrorClass::InvalidArgument, "this is a guest"));
         };
         if self.container.borrow().is_some() {
@@ -113,7 +137,7 @@ impl Service for Agent {
             Ok(Supervisor::new(cage.in_network(NetworkNamespace::OfMachine)))
         })?;
         let from = Instant::now();
-        configure_own(&interfaces).await.map_err(|error| Failure::from_error(&error))?;
+        self.have_cards(cards).await?;
         self.spans.borrow_mut().push(("network", from, Instant::now()));
         *self.container.borrow_mut() = Some(Guest { supervisor: Rc::new(supervisor), disks: Rc::new(disks) });
         Ok(())
@@ -166,8 +190,22 @@ impl Service for Agent {
         self.guest()?.supervisor.update(&limits)
     }
 
-    async fn rewire(&self, _: Network) -> Result<(), Failure> {
+    async fn rewire(&self, _: Rewired) -> Result<(), Failure> {
         Err(Failure::new(ErrorClass::InvalidArgument, "a guest has the network cards that it has"))
+    }
+
+    async fn reconfigure(&self, reconfigured: Reconfigured) -> Result<(), Failure> {
+        let Reconfigured { cards, hosts, resolv_conf } = reconfigured;
+        self.have_cards(cards).await?;
+        self.guest()?.supervisor.rewrite_etc(hosts, resolv_conf)
+    }
+
+    async fn resolve(&self) -> Result<DuplexStream, Failure> {
+        let sockets = ResolverSockets::open(RESOLVER).map_err(|error| Failure::from_error(&error))?;
+        let (near, far) = tokio::io::duplex(QUERIES);
+        let passed_on = resolver::pass_on(sockets, far).map_err(|error| internal("watch the resolver", &error))?;
+        tokio::task::spawn_local(passed_on);
+        Ok(near)
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

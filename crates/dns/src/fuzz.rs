@@ -2,6 +2,7 @@
 //! targets: one for each side that bytes come from.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::RecordType;
@@ -86,7 +87,7 @@ pub fn fuzz_answer(data: &[u8]) -> bool {
         IpAddr::V4(address) => address.octets()[0] >= 128,
         IpAddr::V6(address) => address.to_ipv4_mapped().is_none() && address.octets()[0] >= 128,
     };
-    AnswerPolicy::Public { is_public }.apply(&mut answer);
+    AnswerPolicy::Only(Rc::new(is_public)).apply(&mut answer);
     let octets = query.encode(query.relay(answer)).expect("what was decoded can be encoded");
     assert!(octets.len() <= query.limit.into());
     let relayed = Message::from_vec(&octets).expect("our answer can be read");

@@ -30,7 +30,7 @@ use std::net::Ipv4Addr;
 
 #[doc(hidden)]
 pub use fuzz::{fuzz_answer, fuzz_query};
-pub use limits::{ASKING, CONNECTIONS, UNANSWERED};
+pub use limits::{ASKING, CONNECTIONS, QUERY, UNANSWERED};
 pub use names::Names;
 pub use policy::AnswerPolicy;
 pub use query::Transport;

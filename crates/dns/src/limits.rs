@@ -24,9 +24,9 @@ pub const CONNECTIONS: usize = 64;
 /// so that the next is accepted (RFC 7766, section 6.2.3: a few seconds).
 pub(crate) const IDLE: Duration = Duration::from_secs(10);
 
-/// Octets of a query. A question takes 271 at most; what else there may be is
-/// padding.
-pub(crate) const QUERY: usize = 4096;
+/// Octets of a query; a longer one is none. A question takes 271 at most; what
+/// else there may be is padding.
+pub const QUERY: usize = 4096;
 
 /// After a socket failed, which a lack of descriptors or memory makes it do.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);

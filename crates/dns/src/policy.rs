@@ -1,6 +1,8 @@
 //! What of a server's answer reaches the container.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::SVCB;
@@ -8,36 +10,45 @@ use hickory_proto::rr::rdata::svcb::SvcParamValue;
 use hickory_proto::rr::{RData, Record, RecordType};
 
 /// Applies to what comes from upstream, not to [`Names`](crate::Names).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub enum AnswerPolicy {
     /// Everything, as in Docker.
     All,
-    /// No address that is not public: a name that anyone may own must not lead
-    /// to the host or its neighbours (rebinding). Records with such an address
+    /// No address but those that this allows: a name that anyone may own must not
+    /// lead to the host or its neighbours (rebinding). Records with another address
     /// are left out; names that lead to names are kept. A question for `ANY` is
     /// answered by nothing, since it has no answer that could be relied on.
     ///
-    /// An IPv4-mapped IPv6 address is given to `is_public` as its IPv4 address.
-    Public { is_public: fn(IpAddr) -> bool },
+    /// It is given an IPv4-mapped IPv6 address as its IPv4 address.
+    Only(Rc<dyn Fn(IpAddr) -> bool>),
+}
+
+impl fmt::Debug for AnswerPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "All",
+            Self::Only(_) => "Only",
+        })
+    }
 }
 
 impl AnswerPolicy {
     /// Whether there is anything to ask a server for.
-    pub(crate) fn asks_for(self, wanted: RecordType) -> bool {
+    pub(crate) fn asks_for(&self, wanted: RecordType) -> bool {
         match self {
             Self::All => true,
-            Self::Public { .. } => wanted != RecordType::ANY,
+            Self::Only(_) => wanted != RecordType::ANY,
         }
     }
 
-    pub(crate) fn apply(self, answer: &mut Message) {
-        let Self::Public { is_public } = self else {
+    pub(crate) fn apply(&self, answer: &mut Message) {
+        let Self::Only(is_allowed) = self else {
             return;
         };
         let mut dropped = false;
         for section in [&mut answer.answers, &mut answer.authorities, &mut answer.additionals] {
             let before = section.len();
-            section.retain(|record| is_kept(record, is_public));
+            section.retain(|record| is_kept(record, &**is_allowed));
             dropped |= section.len() < before;
         }
         // What is left is not what a server had verified.
@@ -45,13 +56,13 @@ impl AnswerPolicy {
     }
 }
 
-fn is_kept(record: &Record, is_public: fn(IpAddr) -> bool) -> bool {
-    let is_public = |address: IpAddr| is_public(address.to_canonical());
+fn is_kept(record: &Record, is_allowed: &dyn Fn(IpAddr) -> bool) -> bool {
+    let is_allowed = |address: IpAddr| is_allowed(address.to_canonical());
     match &record.data {
-        RData::A(address) => is_public(address.0.into()),
-        RData::AAAA(address) => is_public(address.0.into()),
-        RData::SVCB(service) => hints(service).all(is_public),
-        RData::HTTPS(service) => hints(service).all(is_public),
+        RData::A(address) => is_allowed(address.0.into()),
+        RData::AAAA(address) => is_allowed(address.0.into()),
+        RData::SVCB(service) => hints(service).all(is_allowed),
+        RData::HTTPS(service) => hints(service).all(is_allowed),
         // The library reads both wherever they are in one piece.
         _ => !matches!(record.record_type(), RecordType::A | RecordType::AAAA | RecordType::SVCB | RecordType::HTTPS),
     }
@@ -77,13 +88,13 @@ mod tests {
     use hickory_proto::rr::rdata::svcb::{IpHint, SvcParamKey};
     use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS};
 
-    const PUBLIC: AnswerPolicy = AnswerPolicy::Public {
+    fn public() -> AnswerPolicy {
         // A mapped address that came as such would be public here.
-        is_public: |address| match address {
+        AnswerPolicy::Only(Rc::new(|address| match address {
             IpAddr::V4(address) => !address.is_private(),
             IpAddr::V6(address) => !address.is_loopback(),
-        },
-    };
+        }))
+    }
 
     fn record(data: RData) -> Record {
         Record::from_rdata(Name::from_ascii("a.example.").unwrap(), 60, data)
@@ -135,7 +146,7 @@ mod tests {
         (answer.answers, answer.authorities, answer.additionals) = (all.clone(), all.clone(), all.clone());
         AnswerPolicy::All.apply(&mut answer);
         assert_eq!((&answer.answers, answer.authentic_data), (&all, true));
-        PUBLIC.apply(&mut answer);
+        public().apply(&mut answer);
         let kept: Vec<Record> = kept.into_iter().map(record).collect();
         assert_eq!([&answer.answers, &answer.authorities, &answer.additionals], [&kept; 3]);
         assert!(!answer.authentic_data);
@@ -146,7 +157,7 @@ mod tests {
         let mut answer = Message::new(1, MessageType::Response, OpCode::Query);
         answer.metadata.authentic_data = true;
         answer.answers = vec![record(v4("1.1.1.1"))];
-        PUBLIC.apply(&mut answer);
+        public().apply(&mut answer);
         assert!(answer.authentic_data);
     }
 }

@@ -20,7 +20,8 @@ use crate::query::{Query, Received, Transport};
 use crate::upstream::{Connector, MAX_UPSTREAMS, Namespace, Upstream, ask};
 
 /// What is decided for a container when it starts. What changes later can be
-/// set ([`Resolver::set_upstreams`], [`Resolver::set_internal`]).
+/// set ([`Resolver::set_upstreams`], [`Resolver::set_answers`],
+/// [`Resolver::set_internal`]).
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// In the order in which they are asked.
@@ -47,7 +48,7 @@ pub struct Resolver<N, C> {
     upstreams: RefCell<Rc<[Upstream]>>,
     internal: Cell<bool>,
     ndots_set: bool,
-    answers: AnswerPolicy,
+    answers: RefCell<AnswerPolicy>,
     timeout: Duration,
     unanswered: Semaphore,
     asking: Semaphore,
@@ -88,7 +89,7 @@ impl<N: Names, C: Connector> Resolver<N, C> {
             upstreams: RefCell::default(),
             internal: Cell::new(internal),
             ndots_set,
-            answers,
+            answers: RefCell::new(answers),
             timeout,
             unanswered: Semaphore::new(UNANSWERED),
             asking: Semaphore::new(ASKING),
@@ -110,6 +111,11 @@ impl<N: Names, C: Connector> Resolver<N, C> {
     /// See [`Settings::internal`]: it changes as networks come and go.
     pub fn set_internal(&self, internal: bool) {
         self.internal.set(internal);
+    }
+
+    /// See [`Settings::answers`]: it changes as networks come and go.
+    pub fn set_answers(&self, answers: AnswerPolicy) {
+        self.answers.replace(answers);
     }
 
     /// The answer to one message, in no more octets than the client takes by this
@@ -146,7 +152,7 @@ impl<N: Names, C: Connector> Resolver<N, C> {
         let wanted = query.question.query_type();
         let is_dotless = query.question.name().iter().count() <= 1;
         let is_searched = matches!(wanted, RecordType::A | RecordType::AAAA) && is_dotless && self.ndots_set;
-        self.answers.asks_for(wanted) && !is_searched
+        self.answers.borrow().asks_for(wanted) && !is_searched
     }
 
     pub(crate) async fn ask(&self, waiting: Waiting<'_>) -> Option<Vec<u8>> {
@@ -170,7 +176,7 @@ impl<N: Names, C: Connector> Resolver<N, C> {
                     tracing::debug!(server = %server.address, code = %answer.response_code, "server failed");
                 }
                 Ok(mut answer) => {
-                    self.answers.apply(&mut answer);
+                    self.answers.borrow().apply(&mut answer);
                     return query.relay(answer);
                 }
                 Err(error) => tracing::debug!(%error, server = %server.address, "server did not answer"),

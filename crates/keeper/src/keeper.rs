@@ -206,7 +206,14 @@ impl Keeper {
             }
             Place::Vm(place) => {
                 let (network, nics) = Network::of_vm(&place.network).await?;
-                let vm = VmMode::boot(container, place, nics, self, purpose, timeline).await?;
+                let resolver = place.network.resolver.clone();
+                let cards = (network.cards(), nics);
+                let vm = VmMode::boot(container, place, cards, self, purpose, timeline).await?;
+                if let Err(failure) = network.answer_for(&vm, resolver.as_ref()).await {
+                    // The first failure is the one to tell.
+                    vm.destroy(false).await.ok();
+                    return Err(failure);
+                }
                 Ok((Backend::Vm(Rc::new(vm)), network))
             }
             Place::Guest(_) => Err(Failure::new(ErrorClass::InvalidArgument, "a keeper does not run in a guest")),

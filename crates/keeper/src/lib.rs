@@ -18,15 +18,18 @@
 
 mod attach;
 mod backend;
+mod cards;
 mod execs;
 mod files;
 mod input;
 mod keeper;
+mod names;
 mod network;
 mod pause;
 mod ports;
 mod process_mode;
 mod pump;
+mod resolver;
 mod service;
 mod state;
 mod timeline;

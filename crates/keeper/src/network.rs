@@ -9,11 +9,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use casemate_model::{ErrorClass, Failure, Interface};
-use casemate_net::{ConfigureError, LinkError, Links, Pair, Port, TapError, configure, new_namespace};
+use casemate_net::{
+    Card, ConfigureError, LinkError, Links, Pair, Port, ResolverSockets, configure, lead_out, new_namespace,
+};
 use casemate_vm::Nic;
-use casemate_wire::{Link, Network as Wanted, NetworkNamespace};
+use casemate_wire::{Link, Network as Wanted, NetworkNamespace, Reconfigured, Rewired};
 
+use crate::backend::Backend;
+use crate::cards::Cards;
 use crate::ports::Ports;
+use crate::resolver::Resolver;
+use crate::vm_mode::VmMode;
 
 #[derive(Debug, Default)]
 pub(crate) struct Network {
@@ -22,9 +28,10 @@ pub(crate) struct Network {
     /// The container's, under process isolation, where it has links.
     namespace: OnceCell<OwnedFd>,
     ports: Ports,
-    /// The same of a VM's cards: those go with the VM.
-    cards: RefCell<Vec<String>>,
-    /// Names of those links' ends on the host that go when they are removed.
+    /// Where something answers at the resolver's address.
+    resolver: RefCell<Option<Resolver>>,
+    cards: Cards,
+    /// Names of the links' ends on the host, where those go only when they are removed.
     wired: RefCell<Vec<String>>,
 }
 
@@ -48,11 +55,9 @@ impl Network {
                 let namespace = network.namespace.get_or_init(|| namespace);
                 let copy = namespace.try_clone();
                 let copy = copy.map_err(|error| Failure::new(ErrorClass::Internal, error.to_string()))?;
-                for link in &wanted.links {
-                    if let Err(error) = network.wire(link).await {
-                        network.unwire_all().await;
-                        return Err(Failure::from_error(&error));
-                    }
+                if let Err(failure) = network.set_up(wanted).await {
+                    network.unwire_all().await;
+                    return Err(failure);
                 }
                 Launched::Given(copy)
             }
@@ -60,30 +65,30 @@ impl Network {
         Ok((network, launched))
     }
 
+    async fn set_up(&self, wanted: &Wanted) -> Result<(), Failure> {
+        for link in &wanted.links {
+            self.wire(link).await.map_err(|error| Failure::from_error(&error))?;
+        }
+        self.lead_out(&wanted.links).map_err(|error| Failure::from_error(&error))?;
+        self.answer_on_sockets(wanted.resolver.as_ref())
+    }
+
     /// Under hyperv isolation, with the VM's network cards. Each link is there as
     /// long as its card is.
     pub(crate) async fn of_vm(wanted: &Wanted) -> Result<(Self, Vec<Nic>), Failure> {
         let network = Self::default();
         network.ports.set(&wanted.publications).await?;
-        let mut nics = Vec::with_capacity(wanted.links.len());
-        if wanted.links.len() > Nic::MOST {
-            return Err(Failure::new(
-                ErrorClass::InvalidArgument,
-                format!("a utility VM has at most {} network cards", Nic::MOST),
-            ));
+        if wanted.links.is_empty() {
+            return Ok((network, Vec::new()));
         }
-        for link in &wanted.links {
-            nics.push(network.card(link).await.map_err(|error| Failure::from_error(&error))?);
-        }
-        Ok((network, nics))
+        let host = network.host().map_err(|error| Failure::from_error(&error))?;
+        let (cards, nics) = Cards::make(host, &wanted.links).await?;
+        Ok((Self { cards, ..network }, nics))
     }
 
-    async fn card(&self, link: &Link) -> Result<Nic, TapError> {
-        let links = self.host()?;
-        let tap = links.tap(&link.port, port(links, link).await?).await?;
-        links.forward(&link.port).await?;
-        self.cards.borrow_mut().push(link.port.clone());
-        Ok(Nic { mac: link.interface.mac, tap })
+    /// What the guest is to know of them.
+    pub(crate) fn cards(&self) -> Vec<Card> {
+        self.cards.told()
     }
 
     async fn wire(&self, link: &Link) -> Result<(), ConfigureError> {
@@ -97,28 +102,87 @@ impl Network {
         Ok(links.forward(&link.port).await?)
     }
 
+    /// Under process isolation.
+    fn answer_on_sockets(&self, wanted: Option<&casemate_wire::Resolver>) -> Result<(), Failure> {
+        if let (Some(wanted), Some(namespace)) = (wanted, self.namespace.get()) {
+            let sockets = ResolverSockets::open_in(namespace.as_fd(), casemate_dns::ADDRESS);
+            let sockets = sockets.map_err(|error| Failure::from_error(&error))?;
+            self.resolver.replace(Some(Resolver::on_sockets(wanted, sockets)?));
+        }
+        Ok(())
+    }
+
+    /// Under hyperv isolation, when the agent can be asked.
+    pub(crate) async fn answer_for(
+        &self,
+        vm: &VmMode,
+        wanted: Option<&casemate_wire::Resolver>,
+    ) -> Result<(), Failure> {
+        if let Some(wanted) = wanted {
+            self.resolver.replace(Some(Resolver::on_stream(wanted, vm.resolve().await?)));
+        }
+        Ok(())
+    }
+
     /// Wires what is wanted and not there, and takes away what is not wanted.
-    pub(crate) async fn rewire(&self, wanted: &Wanted) -> Result<(), Failure> {
-        let unwanted = |port: &String| !wanted.links.iter().any(|link| link.port == *port);
+    pub(crate) async fn rewire(&self, rewired: &Rewired, backend: &Backend) -> Result<(), Failure> {
+        let Rewired { network: wanted, hosts, resolv_conf } = rewired;
+        let (hosts, resolv_conf) = (hosts.clone(), resolv_conf.clone());
+        match backend {
+            Backend::Process(supervisor) => {
+                self.rewire_pairs(&wanted.links).await?;
+                supervisor.rewrite_etc(hosts, resolv_conf)?;
+            }
+            Backend::Vm(vm) => {
+                let host = self.host().map_err(|error| Failure::from_error(&error))?;
+                self.cards.rewire(host, &wanted.links).await?;
+                vm.reconfigure(Reconfigured { cards: self.cards.told(), hosts, resolv_conf }).await?;
+            }
+        }
+        self.answer_from_now_on(wanted.resolver.as_ref(), backend).await?;
+        self.ports.set(&wanted.publications).await
+    }
+
+    async fn rewire_pairs(&self, wanted: &[Link]) -> Result<(), Failure> {
+        let failed = |error: &ConfigureError| Failure::from_error(error);
+        let unwanted = |port: &String| !wanted.iter().any(|link| link.port == *port);
         let gone: Vec<String> = self.wired.borrow_mut().extract_if(.., |port| unwanted(port)).collect();
         for port in gone {
             self.unwire(&port).await.map_err(|error| Failure::from_error(&error))?;
         }
-        let pulled: Vec<String> = self.cards.borrow_mut().extract_if(.., |port| unwanted(port)).collect();
-        for port in pulled {
-            let pulled = async { self.host()?.pull(&port).await };
-            pulled.await.map_err(|error| Failure::from_error(&error))?;
-        }
-        for link in &wanted.links {
-            let is_there = self.wired.borrow().contains(&link.port) || self.cards.borrow().contains(&link.port);
+        for link in wanted {
+            let is_there = self.wired.borrow().contains(&link.port);
             if !is_there {
-                if self.namespace.get().is_none() {
-                    return Err(no_more_cards());
-                }
-                self.wire(link).await.map_err(|error| Failure::from_error(&error))?;
+                self.wire(link).await.map_err(|error| failed(&error))?;
             }
         }
-        self.ports.set(&wanted.publications).await
+        self.lead_out(wanted).map_err(|error| failed(&error))
+    }
+
+    fn lead_out(&self, links: &[Link]) -> Result<(), ConfigureError> {
+        let Some(namespace) = self.namespace.get() else { return Ok(()) };
+        let interfaces: Vec<Interface> = links.iter().map(|link| link.interface.clone()).collect();
+        lead_out(namespace.as_fd(), &interfaces)
+    }
+
+    /// One that answers goes on: somebody may have its address still.
+    async fn answer_from_now_on(
+        &self,
+        wanted: Option<&casemate_wire::Resolver>,
+        backend: &Backend,
+    ) -> Result<(), Failure> {
+        match (&*self.resolver.borrow(), wanted) {
+            (_, None) => return Ok(()),
+            (Some(resolver), Some(wanted)) => {
+                resolver.set(wanted);
+                return Ok(());
+            }
+            (None, Some(_)) => {}
+        }
+        match backend {
+            Backend::Process(_) => self.answer_on_sockets(wanted),
+            Backend::Vm(vm) => self.answer_for(vm, wanted).await,
+        }
     }
 
     /// Takes the links away from the host.
@@ -142,20 +206,9 @@ impl Network {
     }
 }
 
-async fn port(links: &Links, link: &Link) -> Result<Port, LinkError> {
+pub(crate) async fn port(links: &Links, link: &Link) -> Result<Port, LinkError> {
     let bridge = links.index_of(&link.bridge).await?;
     Ok(Port { bridge, mtu: link.interface.mtu, isolated: link.isolated })
-}
-
-/// Cards cannot be put into a VM that runs.
-fn no_more_cards() -> Failure {
-    Failure {
-        hint: Some("stop it, connect it, and start it again".to_owned()),
-        ..Failure::new(
-            ErrorClass::Conflict,
-            "the container has no network that could be added to: a utility VM has the network cards it started with",
-        )
-    }
 }
 
 fn unopened(path: &Path, error: &io::Error) -> Failure {

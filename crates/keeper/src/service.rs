@@ -7,7 +7,10 @@ use std::time::Duration;
 use casemate_model::{
     ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
-use casemate_wire::{ContainerProcess, Create, ExecStarted, GuestFacts, Network, Service, Started, Stats};
+use casemate_wire::{
+    ContainerProcess, Create, ExecStarted, GuestFacts, Reconfigured, Rewired, Service, Started, Stats,
+};
+use tokio::io::Empty;
 
 use crate::attach::{Attached, Outputs};
 use crate::backend::Input;
@@ -43,6 +46,7 @@ impl Drop for Desk {
 impl Service for Desk {
     type Stdin = Input;
     type Output = Attached;
+    type Queries = Empty;
 
     async fn create(&self, create: Create) -> Result<(), Failure> {
         self.keeper.create(create).await
@@ -96,8 +100,17 @@ impl Service for Desk {
         self.keeper.running()?.backend.update(&limits).await
     }
 
-    async fn rewire(&self, network: Network) -> Result<(), Failure> {
-        self.keeper.running()?.network.rewire(&network).await
+    async fn rewire(&self, rewired: Rewired) -> Result<(), Failure> {
+        let running = self.keeper.running()?;
+        running.network.rewire(&rewired, &running.backend).await
+    }
+
+    async fn reconfigure(&self, _: Reconfigured) -> Result<(), Failure> {
+        Err(Failure::new(ErrorClass::InvalidArgument, "a keeper has no network cards"))
+    }
+
+    async fn resolve(&self) -> Result<Empty, Failure> {
+        Err(Failure::new(ErrorClass::InvalidArgument, "a keeper is its container's resolver itself"))
     }
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

@@ -19,7 +19,9 @@ use std::time::Duration;
 use casemate_model::{ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
 use casemate_record::VmRecord;
 use casemate_vm::VmSize;
-use casemate_wire::{CallError, Client, ContainerProcess, ExecStarted, GuestFacts, Stats, Stream, VmCost};
+use casemate_wire::{
+    CallError, Client, ContainerProcess, ExecStarted, GuestFacts, Reconfigured, Stats, Stream, VmCost,
+};
 use tokio::sync::watch::Sender;
 use tokio::task::JoinSet;
 
@@ -218,6 +220,16 @@ impl VmMode {
         };
         let cost = self.cgroup.stats().map_err(|error| Failure::from_error(&error))?;
         Ok(Stats { vm: Some(VmCost { cpu_ns: cost.cpu.total_ns, memory: cost.memory.without_cache() }), ..stats })
+    }
+
+    pub(crate) async fn reconfigure(&self, reconfigured: Reconfigured) -> Result<(), Failure> {
+        let client = self.client.clone();
+        self.tell(async move { client.reconfigure(&reconfigured).await }).await
+    }
+
+    /// What the container asks its resolver: see [`Client::resolve`].
+    pub(crate) async fn resolve(&self) -> Result<Stream, Failure> {
+        self.ending.answered(self.client.resolve()).await
     }
 
     pub(crate) fn record(&self) -> VmRecord {

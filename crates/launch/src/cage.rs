@@ -11,14 +11,14 @@
 
 mod files;
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
-use casemate_model::{Container, Ipc, Limits, Namespace, Process, SysctlNamespace};
+use casemate_model::{Container, EtcFiles, Ipc, Limits, Namespace, Process, SysctlNamespace};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -31,6 +31,7 @@ use crate::child::{self, ExecJob, InitJob};
 use crate::command::Command;
 use crate::device::Devices;
 use crate::error::LaunchError;
+use crate::etc;
 use crate::machine::Machine;
 use crate::place::Place;
 use crate::processes::{self, ProcessEntry};
@@ -54,6 +55,8 @@ pub struct Cage {
     init: Rc<InitState>,
     /// The mount namespace of a root that is held.
     held_root: OnceCell<OwnedFd>,
+    /// As they were written last.
+    etc: RefCell<EtcFiles>,
 }
 
 /// Which network namespace a container has.
@@ -115,6 +118,7 @@ impl Cage {
             }
         }
         let cgroup = Cgroup::create(&place.cgroup, &container.limits)?;
+        let etc = RefCell::new(container.etc.clone());
         let cage = Self {
             container,
             command,
@@ -124,6 +128,7 @@ impl Cage {
             network: NetworkNamespace::Own,
             init: Rc::default(),
             held_root: OnceCell::new(),
+            etc,
         };
         match cage.restrict_devices().and_then(|()| cage.make_files()) {
             Ok(()) => Ok(cage),
@@ -144,7 +149,6 @@ impl Cage {
 
     fn make_files(&self) -> Result<(), LaunchError> {
         let Place { dir, .. } = &self.place;
-        let etc = &self.container.etc;
         let rootfs = dir.join("rootfs");
         match fs::create_dir(&rootfs) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -152,15 +156,14 @@ impl Cage {
             }
             _ => {}
         }
-        for (name, text) in [("hosts", &etc.hosts), ("hostname", &etc.hostname), ("resolv.conf", &etc.resolv_conf)] {
-            let path = dir.join(name);
-            fs::write(&path, text).and_then(|()| readable_by_all(&path)).map_err(|source| LaunchError::File {
-                operation: "write",
-                path,
-                source,
-            })?;
-        }
-        Ok(())
+        etc::write(dir, &self.etc.borrow())
+    }
+
+    /// Changes the running container's `/etc/hosts` and `/etc/resolv.conf`. What
+    /// somebody else has changed in there stays.
+    pub fn rewrite_etc(&self, hosts: String, resolv_conf: String) -> Result<(), LaunchError> {
+        let mut written = self.etc.borrow_mut();
+        etc::rewrite(&self.place.dir, &mut written, hosts, resolv_conf)
     }
 
     /// Has the container use this network namespace instead of a new one.
@@ -386,11 +389,6 @@ fn remove_files(dir: &Path) -> Vec<LaunchError> {
 }
 
 /// Whatever this process's umask is.
-fn readable_by_all(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
-}
-
 fn refuse_writable_program() -> Result<(), LaunchError> {
     if is_program_protected()? { Ok(()) } else { Err(LaunchError::ProgramWritable) }
 }

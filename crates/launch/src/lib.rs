@@ -25,6 +25,7 @@ mod child;
 mod command;
 mod device;
 mod error;
+mod etc;
 mod machine;
 mod place;
 mod processes;

@@ -18,3 +18,12 @@ pub struct Interface {
     /// At most one of each family: where everything goes that no other route is for.
     pub gateways: Vec<IpAddr>,
 }
+
+/// A network card of a VM, and what it is to be there; a spare one is nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// That it was made with, by which it is known: as an interface it may have
+    /// another.
+    pub mac: MacAddress,
+    pub interface: Option<Interface>,
+}

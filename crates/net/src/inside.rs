@@ -10,8 +10,8 @@ use casemate_model::{Classify, ErrorClass};
 use rtnetlink::{LinkUnspec, RouteMessageBuilder};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use crate::links::{LinkError, Links};
-use crate::{Interface, MacAddress};
+use crate::links::{LinkError, Links, Present};
+use crate::{Card, Interface, MacAddress};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigureError {
@@ -21,6 +21,8 @@ pub enum ConfigureError {
     Enter(#[source] io::Error),
     #[error("there is no link with the hardware address {mac}")]
     Missing { mac: MacAddress },
+    #[error("its resolver has no sockets")]
+    Resolver(#[source] io::Error),
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error("{setting} cannot be set")]
@@ -47,11 +49,10 @@ pub fn new_namespace() -> Result<OwnedFd, ConfigureError> {
     })
 }
 
-/// Brings a link of another network namespace up. Blocks until it is done.
+/// Brings a link of another network namespace up; it leads nowhere yet (see
+/// [`lead_out`]). Blocks until it is done.
 pub fn configure(namespace: BorrowedFd<'_>, interface: &Interface) -> Result<(), ConfigureError> {
-    on_a_thread(|| {
-        move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
-            .map_err(|error| ConfigureError::Enter(error.into()))?;
+    within(namespace, || {
         block_on(async {
             let links = Links::open()?;
             links.configure(links.index_of(&interface.name).await?, interface).await
@@ -59,29 +60,59 @@ pub fn configure(namespace: BorrowedFd<'_>, interface: &Interface) -> Result<(),
     })
 }
 
-/// Does the same for links of this namespace that are there already, as a VM's
-/// network cards: they are known by their hardware addresses. Needs a tokio runtime.
-pub async fn configure_own(interfaces: &[Interface]) -> Result<(), ConfigureError> {
-    if interfaces.is_empty() {
+/// Has what no other route is for leave a network namespace by these links'
+/// gateways, and by no others. Blocks until it is done.
+pub fn lead_out(namespace: BorrowedFd<'_>, interfaces: &[Interface]) -> Result<(), ConfigureError> {
+    within(namespace, || block_on(async { Links::open()?.lead_all_out(interfaces, false).await }))
+}
+
+/// Does something in another network namespace, and waits for it.
+pub(crate) fn within<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, ConfigureError> + Send,
+) -> Result<T, ConfigureError> {
+    on_a_thread(|| {
+        move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
+            .map_err(|error| ConfigureError::Enter(error.into()))?;
+        work()
+    })
+}
+
+/// Has a VM's network cards, which are this namespace's, be what they are to be
+/// `now`. Needs a tokio runtime.
+pub async fn configure_cards(before: &[Card], now: &[Card]) -> Result<(), ConfigureError> {
+    let changed: Vec<&Card> = now.iter().filter(|card| card.interface.is_some() && !before.contains(card)).collect();
+    let spare: Vec<&Card> = before.iter().filter(|card| card.interface.is_some() && !now.contains(card)).collect();
+    if changed.is_empty() && spare.is_empty() {
         return Ok(());
     }
     let links = Links::open()?;
-    let present = links.by_hardware_address().await?;
-    let mut indices = Vec::with_capacity(interfaces.len());
-    for interface in interfaces {
-        let found = present.iter().find(|link| link.mac == interface.mac.octets());
-        let found = found.ok_or(ConfigureError::Missing { mac: interface.mac })?;
-        if found.name != interface.name {
-            // Another may have its name yet.
-            links.rename(found.index, &format!("{}-", found.index)).await?;
-        }
-        indices.push(found.index);
+    let present = links.present().await?;
+    let index_of = |mac: MacAddress| {
+        let found = present.iter().find(|link| link.first_mac == mac.octets());
+        found.map(|link| link.index).ok_or(ConfigureError::Missing { mac })
+    };
+    for card in spare {
+        links.clear(index_of(card.mac)?).await?;
     }
-    for (interface, index) in interfaces.iter().zip(indices) {
+    // Another may have its name yet, which is down as well.
+    for Present { index, name, first_mac } in &present {
+        let is_for = |card: &&Card| card.interface.as_ref().is_some_and(|interface| interface.name == *name);
+        let is_taken = changed.iter().copied().filter(is_for).any(|card| card.mac.octets() != **first_mac);
+        if is_taken {
+            links.rename(*index, &format!("{index}-")).await?;
+        }
+    }
+    for Card { mac, interface } in &changed {
+        let (index, Some(interface)) = (index_of(*mac)?, interface) else { continue };
+        if interface.mac != *mac {
+            links.give_mac(index, interface).await?;
+        }
         links.rename(index, &interface.name).await?;
         links.configure(index, interface).await?;
     }
-    Ok(())
+    let interfaces: Vec<Interface> = now.iter().filter_map(|card| card.interface.clone()).collect();
+    links.lead_all_out(&interfaces, before.is_empty()).await
 }
 
 const LOOPBACK: &str = "lo";
@@ -89,19 +120,37 @@ const LOOPBACK: &str = "lo";
 impl Links {
     /// The same for a link of this one, by its number.
     async fn configure(&self, index: u32, interface: &Interface) -> Result<(), ConfigureError> {
-        let Interface { name, mac: _, mtu, addresses, gateways } = interface;
+        let Interface { name, mac: _, mtu, addresses, gateways: _ } = interface;
         if let Some(mtu) = mtu {
             let link = LinkUnspec::new_with_index(index).mtu(*mtu).build();
             self.handle.link().set(link).execute().await.map_err(LinkError::of(name, "given its MTU"))?;
         }
         // Otherwise it had an address of its own making, and asked who is there.
-        if !addresses.is_empty() && !addresses.iter().any(|address| address.addr().is_ipv6()) {
-            disable_ipv6(name)?;
-        }
+        let has_ipv6 = addresses.is_empty() || addresses.iter().any(|address| address.addr().is_ipv6());
+        set_ipv6(name, has_ipv6)?;
         self.give(name, index, addresses).await?;
-        self.up(name, index).await?;
-        for gateway in gateways {
-            self.lead_out(name, index, *gateway).await?;
+        Ok(self.up(name, index).await?)
+    }
+
+    /// `is_first` if nothing leads out yet.
+    async fn lead_all_out(&self, interfaces: &[Interface], is_first: bool) -> Result<(), ConfigureError> {
+        let mut wanted = Vec::new();
+        for Interface { name, gateways, .. } in interfaces.iter().filter(|interface| !interface.gateways.is_empty()) {
+            let index = self.index_of(name).await?;
+            wanted.extend(gateways.iter().map(|gateway| (name, index, *gateway)));
+        }
+        // Two of a family cannot be there at once.
+        let there = if is_first { Vec::new() } else { self.ways_out().await? };
+        for (way, route) in &there {
+            if !wanted.iter().any(|(_, index, gateway)| (*index, *gateway) == *way) {
+                let removed = self.handle.route().del(route.clone()).execute().await;
+                removed.map_err(LinkError::of("*", "kept from leading out"))?;
+            }
+        }
+        for (name, index, gateway) in wanted {
+            if !there.iter().any(|(way, _)| *way == (index, gateway)) {
+                self.lead_out(name, index, gateway).await?;
+            }
         }
         Ok(())
     }
@@ -121,9 +170,9 @@ impl Links {
     }
 }
 
-fn disable_ipv6(link: &str) -> Result<(), ConfigureError> {
+fn set_ipv6(link: &str, is_on: bool) -> Result<(), ConfigureError> {
     let setting = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
-    match fs::write(&setting, "1") {
+    match fs::write(&setting, if is_on { "0" } else { "1" }) {
         // A kernel without it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         set => set.map_err(|source| ConfigureError::Setting { setting, source }),

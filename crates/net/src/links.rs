@@ -16,7 +16,7 @@ use rtnetlink::{Error, Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth,
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::task::JoinHandle;
 
-use crate::MacAddress;
+use crate::{Interface, MacAddress};
 
 /// The links of one network namespace: that of the thread which opened this.
 #[derive(Debug)]
@@ -176,21 +176,52 @@ impl Links {
 
     /// All ranges that there are routes to, but for everything else's.
     pub async fn routes(&self) -> Result<Vec<IpNet>, LinkError> {
-        let mut ranges = Vec::new();
+        Ok(self.all_routes().await?.iter().filter_map(destination).collect())
+    }
+
+    /// What leads everywhere: by which link to which gateway.
+    pub(crate) async fn ways_out(&self) -> Result<Vec<((u32, IpAddr), RouteMessage)>, LinkError> {
+        let all = self.all_routes().await?;
+        Ok(all.into_iter().filter_map(|route| Some((way_out(&route)?, route))).collect())
+    }
+
+    async fn all_routes(&self) -> Result<Vec<RouteMessage>, LinkError> {
+        let mut all = Vec::new();
         let dumps = [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
         for dump in dumps {
             let routes = self.handle.route().get(dump).execute().try_collect::<Vec<_>>();
-            for route in routes.await.map_err(LinkError::of("*", "asked for routes"))? {
-                ranges.extend(destination(&route));
-            }
+            all.extend(routes.await.map_err(LinkError::of("*", "asked for routes"))?);
         }
-        Ok(ranges)
+        Ok(all)
     }
 
-    pub(crate) async fn by_hardware_address(&self) -> Result<Vec<Present>, LinkError> {
+    pub(crate) async fn present(&self) -> Result<Vec<Present>, LinkError> {
         let all = self.handle.link().get().execute().try_collect::<Vec<LinkMessage>>();
         let all = all.await.map_err(LinkError::of("*", "found"))?;
         Ok(all.into_iter().map(Present::of).collect())
+    }
+
+    /// Has a link be down and without addresses, as one that nobody has used.
+    pub(crate) async fn clear(&self, index: u32) -> Result<(), LinkError> {
+        let failed = LinkError::of("*", "cleared");
+        let down = LinkUnspec::new_with_index(index).down().build();
+        self.handle.link().set(down).execute().await.map_err(&failed)?;
+        let addresses = self.handle.address().get().set_link_index_filter(index).execute();
+        for address in addresses.try_collect::<Vec<_>>().await.map_err(&failed)? {
+            match self.handle.address().del(address).execute().await {
+                // Those of IPv6 go when a link goes down.
+                Err(source) if code(&source) == Some(libc::EADDRNOTAVAIL) => {}
+                removed => removed.map_err(&failed)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One that is down.
+    pub(crate) async fn give_mac(&self, index: u32, interface: &Interface) -> Result<(), LinkError> {
+        let Interface { name, mac, .. } = interface;
+        let link = LinkUnspec::new_with_index(index).address(mac.octets().to_vec()).build();
+        self.handle.link().set(link).execute().await.map_err(LinkError::of(name, "given its hardware address"))
     }
 
     /// One that is down.
@@ -211,9 +242,28 @@ impl Links {
     }
 }
 
+/// Of the table that holds what nobody has asked for elsewhere.
+const MAIN: u8 = 254;
+
+/// By which link and gateway a route leads, if that is everywhere.
+fn way_out(route: &RouteMessage) -> Option<(u32, IpAddr)> {
+    if route.header.table != MAIN || route.header.destination_prefix_length != 0 {
+        return None;
+    }
+    let (mut link, mut gateway) = (None, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => link = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some((*address).into()),
+            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some((*address).into()),
+            _ => {}
+        }
+    }
+    link.zip(gateway)
+}
+
 /// Where a route of the main table leads, unless that is everywhere.
 fn destination(route: &RouteMessage) -> Option<IpNet> {
-    const MAIN: u8 = 254;
     let prefix = route.header.destination_prefix_length;
     if route.header.table != MAIN || prefix == 0 {
         return None;
@@ -230,16 +280,17 @@ fn destination(route: &RouteMessage) -> Option<IpNet> {
 pub(crate) struct Present {
     pub(crate) index: u32,
     pub(crate) name: String,
-    pub(crate) mac: Vec<u8>,
+    /// The hardware address that it was made with.
+    pub(crate) first_mac: Vec<u8>,
 }
 
 impl Present {
     fn of(link: LinkMessage) -> Self {
-        let mut present = Self { index: link.header.index, name: String::new(), mac: Vec::new() };
+        let mut present = Self { index: link.header.index, name: String::new(), first_mac: Vec::new() };
         for attribute in link.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => present.name = name,
-                LinkAttribute::Address(address) => present.mac = address,
+                LinkAttribute::PermAddress(address) => present.first_mac = address,
                 _ => {}
             }
         }

@@ -34,16 +34,29 @@ impl Links {
     /// Makes a tap on a bridge, or nothing. Its hardware address is the host's end,
     /// of no meaning to the guest's.
     pub async fn tap(&self, name: &str, port: Port) -> Result<OwnedFd, TapError> {
-        let tap = open(name).map_err(|source| TapError::Open { name: name.to_owned(), source })?;
-        let failed = LinkError::of(name, "made");
+        let tap = Self::spare_tap(name)?;
+        self.plug(name, name, port).await?;
+        Ok(tap)
+    }
+
+    /// Makes one that is on no bridge and down.
+    pub fn spare_tap(name: &str) -> Result<OwnedFd, TapError> {
+        open(name).map_err(|source| TapError::Open { name: name.to_owned(), source })
+    }
+
+    /// Puts one that is down on a bridge, by another name.
+    pub async fn plug(&self, name: &str, new_name: &str, port: Port) -> Result<(), LinkError> {
+        let failed = LinkError::of(new_name, "made");
         let index = self.index_of(name).await?;
         let mut link = LinkUnspec::new_with_index(index).controller(port.bridge);
+        if new_name != name {
+            link = link.name(new_name.to_owned());
+        }
         if let Some(mtu) = port.mtu {
             link = link.mtu(mtu);
         }
         self.handle.link().set(link.build()).execute().await.map_err(&failed)?;
-        self.bring_up(index, port).await.map_err(&failed)?;
-        Ok(tap)
+        self.bring_up(index, port).await.map_err(&failed)
     }
 }
 

@@ -76,6 +76,8 @@ pub struct PublicationRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamesRecord {
     pub version: u32,
+    /// The network's, which may stand behind those of its containers.
+    pub network: String,
     pub containers: Vec<NamedRecord>,
 }
 

@@ -184,6 +184,12 @@ impl Supervisor {
         self.cage.update(limits).map_err(|error| Failure::from_error(&error))
     }
 
+    /// Changes the container's `/etc/hosts` and `/etc/resolv.conf`, but for what
+    /// somebody else has changed in there.
+    pub fn rewrite_etc(&self, hosts: String, resolv_conf: String) -> Result<(), Failure> {
+        self.cage.rewrite_etc(hosts, resolv_conf).map_err(|error| Failure::from_error(&error))
+    }
+
     /// Kills what runs and removes what the kernel holds for the container.
     /// All is tried; the first failure is returned.
     pub async fn destroy(&self) -> Result<(), Failure> {

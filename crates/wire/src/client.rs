@@ -12,7 +12,7 @@ use crate::convert::InvalidMessage;
 use crate::frame::{self, FrameError};
 use crate::hello::{self, HelloError};
 use crate::message::{Request, Response};
-use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Network, Started, Stats};
+use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Reconfigured, Rewired, Started, Stats};
 
 /// Steps of a start that are looked at: an honest one has a dozen.
 const MAX_SPANS: usize = 64;
@@ -125,8 +125,19 @@ impl Client {
 
     /// Has the running container have these links, ports and names instead of
     /// those before.
-    pub async fn rewire(&self, network: &Network) -> Result<(), CallError> {
-        self.done(Request::Rewire(Box::new(network.into()))).await
+    pub async fn rewire(&self, rewired: &Rewired) -> Result<(), CallError> {
+        self.done(Request::Rewire(Box::new(rewired.into()))).await
+    }
+
+    /// Has an agent's network cards be this instead of what they were.
+    pub async fn reconfigure(&self, reconfigured: &Reconfigured) -> Result<(), CallError> {
+        self.done(Request::Reconfigure(Box::new(reconfigured.into()))).await
+    }
+
+    /// Has an agent take what is sent to the embedded resolver. The stream is of
+    /// [`DnsMessage`](crate::DnsMessage)s: queries come, and answers are to go.
+    pub async fn resolve(&self) -> Result<Stream, CallError> {
+        self.raw(Request::Resolve).await
     }
 
     pub async fn processes(&self) -> Result<Vec<ContainerProcess>, CallError> {
@@ -189,6 +200,7 @@ impl Client {
 fn room(request: &Request) -> Room {
     match request {
         Request::Exec(_) | Request::Wait { .. } | Request::Stdin { .. } | Request::Output { .. } => Room::Process,
+        Request::Resolve => Room::Resolver,
         Request::Files(_) => Room::Files,
         Request::Create(_)
         | Request::OpenFiles(_)
@@ -200,6 +212,7 @@ fn room(request: &Request) -> Room {
         | Request::Unpause
         | Request::Update(_)
         | Request::Rewire(_)
+        | Request::Reconfigure(_)
         | Request::Processes
         | Request::Stats
         | Request::Facts

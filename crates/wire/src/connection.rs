@@ -52,9 +52,12 @@ const CONTROL_STREAMS: usize = 16;
 const FILES_STREAMS: usize = 16;
 
 /// Streams of this side that are closed here and not yet over there.
-const CLOSING_STREAMS: usize = 44;
+const CLOSING_STREAMS: usize = 43;
 
-const MAX_STREAMS: usize = PROCESS_STREAMS + CONTROL_STREAMS + FILES_STREAMS + CLOSING_STREAMS;
+/// What the container asks its resolver comes by one.
+const RESOLVER_STREAMS: usize = 1;
+
+const MAX_STREAMS: usize = PROCESS_STREAMS + CONTROL_STREAMS + FILES_STREAMS + RESOLVER_STREAMS + CLOSING_STREAMS;
 
 /// What a stream may have unread, in bytes: the least that yamux allows.
 pub const WINDOW: usize = 256 << 10;
@@ -112,6 +115,8 @@ pub enum Room {
     Process,
     /// Lasts as long as somebody copies; the same.
     Files,
+    /// Lasts as long as the container; the same.
+    Resolver,
 }
 
 /// Why a stream could not be opened.
@@ -130,6 +135,7 @@ pub struct Opener {
     control: Arc<Semaphore>,
     process: Arc<Semaphore>,
     files: Arc<Semaphore>,
+    resolver: Arc<Semaphore>,
     lost: watch::Receiver<Option<Lost>>,
 }
 
@@ -201,6 +207,7 @@ where
         control: places(CONTROL_STREAMS),
         process: places(PROCESS_STREAMS),
         files: places(FILES_STREAMS),
+        resolver: places(RESOLVER_STREAMS),
         lost: lost.clone(),
     };
     (opener, Incoming { streams, lost, _open: open })
@@ -210,8 +217,9 @@ impl Opener {
     pub async fn open(&self, room: Room) -> Result<Stream, OpenError> {
         let place = match room {
             Room::Control => Arc::clone(&self.control).acquire_owned().await.ok(),
-            Room::Process => Some(Arc::clone(&self.process).try_acquire_owned().map_err(|_| OpenError::Full)?),
-            Room::Files => Some(Arc::clone(&self.files).try_acquire_owned().map_err(|_| OpenError::Full)?),
+            Room::Process => Some(at_once(&self.process)?),
+            Room::Files => Some(at_once(&self.files)?),
+            Room::Resolver => Some(at_once(&self.resolver)?),
         };
         let (sender, receiver) = oneshot::channel();
         if self.requests.send(sender).await.is_ok()
@@ -226,6 +234,10 @@ impl Opener {
     pub async fn lost(&self) -> Lost {
         wait_lost(self.lost.clone()).await
     }
+}
+
+fn at_once(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, OpenError> {
+    Arc::clone(places).try_acquire_owned().map_err(|_| OpenError::Full)
 }
 
 impl Incoming {

@@ -318,13 +318,12 @@ impl From<&Place> for written::Place {
                 boot_timeout_ms: *boot_timeout_ms,
                 network: network.into(),
             },
-            Place::Guest(GuestPlace { layers, fresh, time_ns, entropy, interfaces, resolver }) => Self::Guest {
+            Place::Guest(GuestPlace { layers, fresh, time_ns, entropy, cards }) => Self::Guest {
                 layers: layers.iter().map(|Extent { offset, length }| (*offset, *length)).collect(),
                 fresh: *fresh,
                 time_ns: *time_ns,
                 entropy: entropy.clone(),
-                interfaces: interfaces.iter().map(Into::into).collect(),
-                resolver: *resolver,
+                cards: cards.iter().map(Into::into).collect(),
             },
         }
     }
@@ -368,10 +367,10 @@ impl TryFrom<written::Place> for Place {
                 boot_timeout_ms,
                 network: network.try_into()?,
             }),
-            written::Place::Guest { layers, fresh, time_ns, entropy, interfaces, resolver } => {
+            written::Place::Guest { layers, fresh, time_ns, entropy, cards } => {
                 let layers = layers.into_iter().map(extent).collect::<Result<_, _>>()?;
-                let interfaces = interfaces.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
-                Self::Guest(GuestPlace { layers, fresh, time_ns, entropy, interfaces, resolver })
+                let cards = cards.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+                Self::Guest(GuestPlace { layers, fresh, time_ns, entropy, cards })
             }
         })
     }

@@ -18,6 +18,7 @@ mod files;
 pub mod frame;
 pub mod hello;
 pub mod message;
+mod queries;
 pub mod report;
 mod server;
 mod vocabulary;
@@ -27,8 +28,10 @@ pub use client::{CallError, Client};
 pub use connection::{Incoming, Lost, MAX_EXECS, OpenError, Opener, Room, Side, Stream};
 pub use files::{Change, ChangeKind, CopyIn, FileStream, Files, PathStat, Unpacking};
 pub use hello::HelloError;
+pub use queries::{DnsMessage, dns_messages};
 pub use server::{Service, serve};
 pub use vocabulary::{
     BlkioStats, ContainerProcess, CpuStats, Create, ExecStarted, Extent, GuestFacts, GuestPlace, HostPlace, Link,
-    MemoryStats, Network, NetworkNamespace, PidsStats, Place, Resolver, Span, Started, Stats, VmCost, VmPlace,
+    MemoryStats, Network, NetworkNamespace, PidsStats, Place, Reconfigured, Resolver, Rewired, Span, Started, Stats,
+    VmCost, VmPlace,
 };

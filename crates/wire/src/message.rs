@@ -33,7 +33,7 @@ pub enum Request {
     Unpause,
     Update(Box<Limits>),
     /// Have this of networks instead of what it had. Its namespace stays.
-    Rewire(Box<Network>),
+    Rewire(Box<Rewired>),
     Processes,
     Stats,
     Facts,
@@ -48,6 +48,11 @@ pub enum Request {
         process: ProcessRef,
         stream: OutputStream,
     },
+    /// The same of a guest's network cards.
+    Reconfigure(Box<Reconfigured>),
+    /// Open the embedded resolver's sockets: the rest of the stream is what is
+    /// asked there, and the answers, see [`crate::dns_messages`].
+    Resolve,
     Files(FilesRequest),
 }
 
@@ -143,8 +148,7 @@ pub enum Place {
         fresh: bool,
         time_ns: u64,
         entropy: Vec<u8>,
-        interfaces: Vec<Interface>,
-        resolver: bool,
+        cards: Vec<Card>,
     },
 }
 
@@ -155,6 +159,30 @@ pub struct Network {
     pub links: Vec<Link>,
     pub publications: Vec<Publication>,
     pub resolver: Option<Resolver>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    pub mac: String,
+    pub interface: Option<Interface>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconfigured {
+    pub cards: Vec<Card>,
+    pub hosts: String,
+    pub resolv_conf: String,
+}
+
+/// A container's networks, and the files of its `/etc` that speak of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewired {
+    pub network: Network,
+    pub hosts: String,
+    pub resolv_conf: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,7 +228,14 @@ pub struct Resolver {
     /// Name and id of a container, each.
     pub links: Vec<(String, String)>,
     pub upstreams: Vec<String>,
-    pub public_only: bool,
+    pub answers: Option<Egress>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Egress {
+    pub public: bool,
+    pub ranges: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use crate::files::Files;
 use crate::frame;
 use crate::hello::{self, HelloError};
 use crate::message::{Request, Response};
-use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Network, Started, Stats};
+use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Reconfigured, Rewired, Started, Stats};
 
 /// What a keeper and an agent can be asked.
 ///
@@ -26,6 +26,7 @@ use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Netwo
 pub trait Service: Files + 'static {
     type Stdin: AsyncWrite + Unpin;
     type Output: AsyncRead + Unpin;
+    type Queries: AsyncRead + AsyncWrite + Unpin;
 
     /// Prepares a container. Once in the life of a service.
     async fn create(&self, create: Create) -> Result<(), Failure>;
@@ -57,7 +58,12 @@ pub trait Service: Files + 'static {
     async fn update(&self, limits: Limits) -> Result<(), Failure>;
     /// Gives the running container these links, ports and names instead of those
     /// it had; its network namespace stays as it is.
-    async fn rewire(&self, network: Network) -> Result<(), Failure>;
+    async fn rewire(&self, rewired: Rewired) -> Result<(), Failure>;
+    /// The same of an agent, whose VM has the cards that it has.
+    async fn reconfigure(&self, reconfigured: Reconfigured) -> Result<(), Failure>;
+    /// Where queries to the embedded resolver are read from, and answers written
+    /// to: see [`DnsMessage`](crate::DnsMessage).
+    async fn resolve(&self) -> Result<Self::Queries, Failure>;
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure>;
     async fn stats(&self) -> Result<Stats, Failure>;
     async fn facts(&self) -> Result<GuestFacts, Failure>;
@@ -122,6 +128,7 @@ async fn answer<S: Service>(service: Rc<S>, mut stream: Stream) {
         Request::Output { process, stream: which } => {
             return answer_output(&*service, process.into(), which.into(), stream).await;
         }
+        Request::Resolve => return answer_resolve(&*service, stream).await,
         Request::Files(request) => return files::answer(&*service, request, stream).await,
         request => {
             let mut end = [0; 1];
@@ -207,6 +214,21 @@ async fn answer_output<S: Service>(
     }
 }
 
+async fn answer_resolve<S: Service>(service: &S, mut stream: Stream) {
+    match service.resolve().await {
+        Ok(mut queries) => {
+            if respond(&mut stream, Ok(Response::Done)).await {
+                // Ends with the caller, who alone has enough of it.
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut queries).await;
+            }
+        }
+        Err(failure) => {
+            respond(&mut stream, Err(failure)).await;
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
 async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Failure> {
     Ok(match request {
         Request::Create(create) => {
@@ -244,8 +266,12 @@ async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Fai
             service.update((*limits).try_into()?).await?;
             Response::Done
         }
-        Request::Rewire(network) => {
-            service.rewire((*network).try_into()?).await?;
+        Request::Rewire(rewired) => {
+            service.rewire((*rewired).try_into()?).await?;
+            Response::Done
+        }
+        Request::Reconfigure(reconfigured) => {
+            service.reconfigure((*reconfigured).try_into()?).await?;
             Response::Done
         }
         Request::Processes => Response::Processes(service.processes().await?.into_iter().map(Into::into).collect()),
@@ -255,7 +281,7 @@ async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Fai
             service.shutdown().await?;
             Response::Done
         }
-        Request::Stdin { .. } | Request::Output { .. } | Request::Files(_) => {
+        Request::Stdin { .. } | Request::Output { .. } | Request::Resolve | Request::Files(_) => {
             unreachable!("requests with a raw stream are answered by their own functions")
         }
     })

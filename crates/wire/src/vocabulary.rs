@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use casemate_model::{Bytes, Container, ExecId, Interface, Publication};
+use casemate_model::{Bytes, Card, Container, Egress, ExecId, Interface, Publication};
 
 /// A container to make, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +70,7 @@ pub struct GuestPlace {
     pub time_ns: u64,
     /// Fresh random bytes for the guest's own generator.
     pub entropy: Vec<u8>,
-    pub interfaces: Vec<Interface>,
-    /// Whether what is sent to the embedded resolver is to be passed on.
-    pub resolver: bool,
+    pub cards: Vec<Card>,
 }
 
 /// What a container has of networks beside its loopback.
@@ -83,6 +81,25 @@ pub struct Network {
     /// Held on the host, and served where the firewall leads nobody.
     pub publications: Vec<Publication>,
     pub resolver: Option<Resolver>,
+}
+
+/// What a container that runs is to have of networks from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewired {
+    pub network: Network,
+    /// Its `/etc/hosts` and `/etc/resolv.conf`. What was changed in there by
+    /// somebody else stays.
+    pub hosts: String,
+    pub resolv_conf: String,
+}
+
+/// The same, as it is said to the agent of a VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconfigured {
+    /// All of them.
+    pub cards: Vec<Card>,
+    pub hosts: String,
+    pub resolv_conf: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,8 +133,8 @@ pub struct Resolver {
     pub links: Vec<(String, String)>,
     /// Who is asked for the rest, from the keeper's own network.
     pub upstreams: Vec<IpAddr>,
-    /// Whether answers may only point to public addresses.
-    pub public_only: bool,
+    /// Where answers may point to; anywhere if absent.
+    pub answers: Option<Egress>,
 }
 
 /// A stretch of a disk, in bytes; both are multiples of 512.

@@ -5,6 +5,7 @@
 //! What else there is, the test asks a [`World`] for.
 
 mod ask;
+mod name_server;
 mod netlink;
 mod node;
 mod server;
@@ -12,6 +13,7 @@ pub mod world;
 
 use std::net::SocketAddr;
 
+pub use self::name_server::NameServer;
 pub use self::netlink::with_netlink;
 pub use self::node::Node;
 pub use self::server::{Heard, Protocol, Server};

@@ -115,7 +115,7 @@ fn no_name_leads_to_what_is_not_public() {
         })
         .await;
         let is_public = |address| !matches!(address, IpAddr::V4(address) if address.is_private());
-        let answers = AnswerPolicy::Public { is_public };
+        let answers = AnswerPolicy::Only(std::rc::Rc::new(is_public));
         let settings = Settings { answers, ..settings(vec![host(server.address)]) };
         // What the container's own networks say is not the world's.
         let resolver = Resolver::new(Table::of(&[("web", &["10.0.0.2"])]), Loopback::default(), settings);

@@ -255,10 +255,9 @@ impl Daemon {
             match blocking(move || engine.rename(of, new)).await {
                 Ok(container) => {
                     entry.set_container(container);
-                    let mut names = this.names.borrow_mut();
-                    names.remove(&old);
-                    names.insert(name, Some(entry.id.clone()));
-                    drop(names);
+                    this.names.borrow_mut().remove(&old);
+                    this.names.borrow_mut().insert(name, Some(entry.id.clone()));
+                    this.rename_on_networks(&entry).await;
                     this.note(&entry, "rename", [("oldName", format!("/{old}"))]);
                     Ok(())
                 }

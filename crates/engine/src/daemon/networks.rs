@@ -8,6 +8,7 @@ use casemate_model::{ContainerId, Failure};
 use casemate_net::DriverOptions;
 use casemate_record::file::{self, Durability};
 use casemate_record::{ContainerRecord, NetworkRecord, NetworkingRecord, WantedEndpointRecord};
+use casemate_wire::Rewired;
 
 use super::entry::{Entry, Status};
 use super::events::Subject;
@@ -117,30 +118,29 @@ impl Daemon {
     /// Gives a container that is about to start what it is to have of networks. It
     /// has nothing of it before [`Self::open_way`].
     pub(super) fn attach_networks(&self, container: &Container) -> Result<(Wiring, Attachment), StartError> {
-        let joined = self.joined_namespace(container).map_err(StartError::Network)?;
+        let joined = self.joined(container).map_err(StartError::Network)?;
         let mut networks = self.networks.borrow_mut();
         let attachment = networks.attach(container).map_err(StartError::Network)?.clone();
-        self.wiring_of(&networks, container, joined).map(|wiring| (wiring, attachment))
+        let wiring = match joined {
+            Some((other, namespace)) => Self::wiring_of(&networks, &other)?.joined(namespace),
+            None => Self::wiring_of(&networks, container)?,
+        };
+        Ok((wiring, attachment))
     }
 
-    fn wiring_of(
-        &self,
-        networks: &Networks,
-        container: &Container,
-        joined: Option<PathBuf>,
-    ) -> Result<Wiring, StartError> {
+    fn wiring_of(networks: &Networks, container: &Container) -> Result<Wiring, StartError> {
         let extra_hosts = options::extra_hosts(&container.record.host).map_err(StartError::Option)?;
-        Ok(networks.wiring(container, &extra_hosts, joined))
+        Ok(networks.wiring(container, &extra_hosts))
     }
 
     /// What one that is not to run is told.
     pub(super) fn wiring_at_rest(&self, container: &Container) -> Result<Wiring, StartError> {
-        let wiring = self.wiring_of(&self.networks.borrow(), container, None)?;
+        let wiring = Self::wiring_of(&self.networks.borrow(), container)?;
         Ok(Wiring { network: casemate_wire::Network::default(), ..wiring })
     }
 
-    /// Of the container that it shares one with.
-    fn joined_namespace(&self, container: &Container) -> Result<Option<PathBuf>, ConnectError> {
+    /// The container whose network namespace it shares, and that.
+    fn joined(&self, container: &Container) -> Result<Option<(Rc<Container>, PathBuf)>, ConnectError> {
         let Mode::Container(id) = Mode::of(&container.record.host.network_mode) else { return Ok(None) };
         let not_running = || ConnectError::NotRunning { name: id.to_owned() };
         let other = self.find(id).map_err(|error| ConnectError::Invalid(error.to_string()))?;
@@ -150,7 +150,7 @@ impl Daemon {
             return Err(ConnectError::Hyperv { network: format!("--network container:{}", other.name), instead });
         }
         let pid = other.state.pid.filter(|_| other.state.is_running()).ok_or_else(not_running)?;
-        Ok(Some(format!("/proc/{pid}/ns/net").into()))
+        Ok(Some((other, format!("/proc/{pid}/ns/net").into())))
     }
 
     /// Has the kernel know of what was attached. Its link may be there before: it
@@ -177,6 +177,14 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    /// Others find it by its new name from now on.
+    pub(super) async fn rename_on_networks(&self, entry: &Entry) {
+        let renamed = self.networks.borrow_mut().rename(&entry.container()).cloned();
+        if let Some(attachment) = renamed {
+            self.write_names(&attachment).await;
+        }
     }
 
     async fn write_names(&self, attachment: &Attachment) {
@@ -390,10 +398,14 @@ impl Daemon {
             StartError::Network(error) => error,
             error => ConnectError::Refused(Failure::from_error(&error)),
         };
-        let wiring = self.wiring_of(&self.networks.borrow(), container, None).map_err(as_connect)?;
+        let wiring = Self::wiring_of(&self.networks.borrow(), container).map_err(as_connect)?;
         self.realize_bridges(&attachment).await.map_err(as_connect)?;
         // A link that goes is gone before its rules are, and the other way round.
-        client.rewire(&wiring.network).await.map_err(|error| ConnectError::Refused(error.into()))?;
+        let Wiring { network, hosts, resolv_conf } = wiring;
+        client
+            .rewire(&Rewired { network, hosts, resolv_conf })
+            .await
+            .map_err(|error| ConnectError::Refused(error.into()))?;
         self.open_way(&attachment).await.map_err(as_connect)?;
         let (path, record) = (container.paths.attachments(), attachment.record());
         blocking(move || file::write(&path, &record, Durability::Ordered)).await.map_err(ConnectError::Record)

@@ -166,6 +166,16 @@ impl Networks {
         Ok(())
     }
 
+    /// Takes over the container's name, as it is now. Returns what it has, if it runs.
+    pub(crate) fn rename(&mut self, container: &Container) -> Option<&Attachment> {
+        let attachment = self.attached.get_mut(&container.id)?;
+        attachment.name = container.name.clone();
+        for end in attachment.ends.iter_mut().filter(|end| !end.names.is_empty()) {
+            end.names = names(container, &end.wanted);
+        }
+        Some(attachment)
+    }
+
     /// One that has ended has nothing of networks. Returns what it had.
     pub fn detach(&mut self, container: &ContainerId) -> Option<Attachment> {
         self.attached.remove(container)

@@ -78,7 +78,7 @@ impl Classify for NetworkError {
 pub enum ConnectError {
     #[error(transparent)]
     Network(#[from] NetworkError),
-    #[error("container {name} is already attached to network {network}")]
+    #[error("endpoint with name {name} already exists in network {network}")]
     Already { name: String, network: String },
     #[error("container {name} is not connected to network {network}")]
     NotConnected { name: String, network: String },

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use casemate_model::{Classify, ErrorClass};
+use casemate_model::{Classify, Egress, ErrorClass};
 use casemate_record::{BindingRecord, ContainerPaths, ContainerRecord, HostRecord, ImageRecord, NetworkingRecord};
 
 use super::*;
@@ -183,7 +183,7 @@ fn a_container_gets_its_ends_and_gives_them_back() {
     assert_eq!(attachment.ends.iter().map(|end| end.interface.as_str()).collect::<Vec<_>>(), ["eth0", "eth1"]);
     let names = |bed: &Bed| bed.networks.names(&bed.networks.find("b").unwrap().record.id).containers;
     assert_eq!(names(&bed)[0].names, ["c1", container.id.short(), "h1", "db"]);
-    let wiring = bed.networks.wiring(&container, &[], None);
+    let wiring = bed.networks.wiring(&container, &[]);
     // One leads out.
     let gateways: Vec<_> = wiring.network.links.iter().map(|link| link.interface.gateways.clone()).collect();
     assert_eq!(gateways, [vec![], vec!["10.2.0.1".parse::<IpAddr>().unwrap()]]);
@@ -232,15 +232,15 @@ fn sealed_containers_ask_a_resolver_that_looks_at_answers() {
     let mut bed = Bed::new();
     let container = bed.container(1, on("sealed"));
     bed.networks.attach(&container).unwrap();
-    let wiring = bed.networks.wiring(&container, &[], None);
+    let wiring = bed.networks.wiring(&container, &[]);
     let resolver = wiring.network.resolver.unwrap();
-    assert!(resolver.public_only && resolver.networks.is_empty());
+    assert!(resolver.answers == Some(Egress { public: true, ranges: Vec::new() }) && resolver.networks.is_empty());
     assert!(wiring.network.links[0].isolated);
     let open = bed.container(2, |record| {
         record.host.dns = vec!["192.0.2.1".to_owned()];
     });
     bed.networks.attach(&open).unwrap();
-    let wiring = bed.networks.wiring(&open, &[], None);
+    let wiring = bed.networks.wiring(&open, &[]);
     assert_eq!((wiring.network.resolver, wiring.resolv_conf.lines().next()), (None, Some("nameserver 192.0.2.1")));
 }
 
@@ -277,7 +277,7 @@ fn ports_are_given_once() {
         record.networking.exposed = BTreeSet::from(["80/tcp".to_owned()]);
     });
     assert!(bed.networks.attach(&inside).unwrap().publications.is_empty());
-    assert!(bed.networks.wiring(&inside, &[], None).network.links[0].interface.gateways.is_empty());
+    assert!(bed.networks.wiring(&inside, &[]).network.links[0].interface.gateways.is_empty());
 }
 
 #[test]

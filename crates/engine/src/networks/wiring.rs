@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use casemate_model::ContainerId;
+use casemate_net::Egress;
 use casemate_record::{NamedRecord, NamesRecord};
 use casemate_wire::{Link, Network as Wired, NetworkNamespace, Resolver};
 
@@ -21,15 +22,16 @@ pub struct Wiring {
     pub resolv_conf: String,
 }
 
+impl Wiring {
+    /// Of one that shares another's network namespace, whose wiring this is.
+    pub(crate) fn joined(self, namespace: PathBuf) -> Self {
+        Self { network: Wired { namespace: NetworkNamespace::At(namespace), ..Wired::default() }, ..self }
+    }
+}
+
 impl Networks {
-    /// Of a container that has what it is to have. `joined` is the namespace of
-    /// another container, if it asks for that.
-    pub(crate) fn wiring(
-        &self,
-        container: &Container,
-        extra_hosts: &[(String, ExtraHost)],
-        joined: Option<PathBuf>,
-    ) -> Wiring {
+    /// Of a container that has what it is to have.
+    pub(crate) fn wiring(&self, container: &Container, extra_hosts: &[(String, ExtraHost)]) -> Wiring {
         let host = &container.record.host;
         let nothing = Attachment { name: container.name.clone(), ends: Vec::new(), publications: Vec::new() };
         let attachment = self.attached.get(&container.id).unwrap_or(&nothing);
@@ -67,7 +69,7 @@ impl Networks {
             ),
             resolv_conf: resolv_conf(host, &asked, &of_host),
             network: Wired {
-                namespace: joined.map_or(NetworkNamespace::Own, NetworkNamespace::At),
+                namespace: NetworkNamespace::Own,
                 links: attachment.ends.iter().filter_map(|end| self.link(end, attachment)).collect(),
                 publications: attachment.publications.clone(),
                 resolver,
@@ -104,6 +106,16 @@ impl Networks {
         let is_sealed = all.iter().all(|known| known.is_sealed());
         let has_names = all.iter().any(|known| known.has_names());
         let unreachable = given.is_empty() && of_host.reachable().is_empty() && !of_host.servers.is_empty();
+        let egress = is_sealed.then(|| self.egress(attachment));
+        let mut upstreams = if given.is_empty() { of_host.servers.clone() } else { given };
+        // What nobody may send outside is not asked there for them.
+        let leads_out = match &egress {
+            Some(egress) => !egress.is_none(),
+            None => self.way_out(&attachment.ends, true).or(self.way_out(&attachment.ends, false)).is_some(),
+        };
+        if !leads_out {
+            upstreams.retain(|server| all.iter().any(|known| known.prefix_of(*server).is_some()));
+        }
         (is_sealed || has_names || unreachable).then(|| Resolver {
             networks: all
                 .iter()
@@ -111,8 +123,19 @@ impl Networks {
                 .map(|known| self.layout.network_names(&known.record.id))
                 .collect(),
             links: self.links(container, attachment),
-            upstreams: if given.is_empty() { of_host.servers.clone() } else { given },
-            public_only: is_sealed,
+            upstreams,
+            answers: egress,
+        })
+    }
+
+    /// What a sealed container reaches, by any of its networks.
+    fn egress(&self, attachment: &Attachment) -> Egress {
+        let of_network = |end: &End| Some(self.known.get(&end.network)?.network.as_ref()?.options.egress.clone());
+        let of_ends = attachment.ends.iter().filter_map(|end| end.egress().or_else(|| of_network(end)));
+        of_ends.fold(Egress::default(), |mut all, one| {
+            all.public |= one.public;
+            all.ranges.extend(one.ranges);
+            all
         })
     }
 
@@ -174,7 +197,11 @@ impl Networks {
             v4: end.endpoint.v4,
             v6: end.endpoint.v6,
         };
-        NamesRecord { version: NamesRecord::VERSION, containers: self.members(network).map(named).collect() }
+        NamesRecord {
+            version: NamesRecord::VERSION,
+            network: self.known.get(network).map_or_else(String::new, |known| known.record.name.clone()),
+            containers: self.members(network).map(named).collect(),
+        }
     }
 }
 

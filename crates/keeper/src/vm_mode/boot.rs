@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use casemate_launch::Cgroup;
-use casemate_model::{Classify, Container, ErrorClass, Failure, Interface, Limits};
+use casemate_model::{Card, Classify, Container, ErrorClass, Failure, Limits};
 use casemate_record::VmRecord;
 use casemate_supervisor::FdStream;
 use casemate_vm::{
@@ -56,7 +56,7 @@ impl VmMode {
     pub(crate) async fn boot(
         container: Container,
         place: VmPlace,
-        nics: Vec<Nic>,
+        cards: (Vec<Card>, Vec<Nic>),
         keeper: &Keeper,
         purpose: Purpose,
         timeline: &Timeline,
@@ -72,7 +72,7 @@ impl VmMode {
         let container = Container { limits: limits::of_guest(&container.limits), ephemeral, ..container };
         let uid = place.uid;
         let lifetime = if ephemeral { ScratchLifetime::Ephemeral } else { ScratchLifetime::Kept };
-        let (running, found) = match spawn(place, nics, keeper, &detected, size, &cgroup, lifetime) {
+        let (running, found) = match spawn(place, cards, keeper, &detected, size, &cgroup, lifetime) {
             Ok(spawned) => spawned,
             Err(failure) => {
                 // The first error is the one to tell.
@@ -162,13 +162,12 @@ fn refuse_shared(container: &Container) -> Result<(), Failure> {
 struct Found {
     layers: Vec<Extent>,
     fresh: bool,
-    interfaces: Vec<Interface>,
-    resolver: bool,
+    cards: Vec<Card>,
 }
 
 fn spawn(
     place: VmPlace,
-    nics: Vec<Nic>,
+    (cards, nics): (Vec<Card>, Vec<Nic>),
     keeper: &Keeper,
     detected: &Detected,
     size: VmSize,
@@ -201,9 +200,7 @@ fn spawn(
     };
     let jail = Jail { uid: user, gid: user, cgroups: cgroup.directories() };
     let running = casemate_vm::spawn(&qemu, machine, &jail).map_err(failure)?;
-    let interfaces = place.network.links.into_iter().map(|link| link.interface).collect();
-    let resolver = place.network.resolver.is_some();
-    Ok((running, Found { layers, fresh, interfaces, resolver }))
+    Ok((running, Found { layers, fresh, cards }))
 }
 
 fn open(path: &Path) -> Result<File, PlaceError> {
@@ -241,9 +238,9 @@ async fn prepare(
     let mut entropy = vec![0; ENTROPY];
     rand::rng().fill_bytes(&mut entropy);
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let Found { layers, fresh, interfaces, resolver } = found;
+    let Found { layers, fresh, cards } = found;
     let time_ns = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
-    let place = GuestPlace { layers, fresh, time_ns, entropy, interfaces, resolver };
+    let place = GuestPlace { layers, fresh, time_ns, entropy, cards };
     let create = Create { container, place: Place::Guest(place) };
     let answer = async {
         match purpose {

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use self::elements::{Element, elements};
 pub use self::explain::{Explained, explain};
 pub use self::nft::{Nft, NftError};
-pub use self::policy::{Egress, LOOPBACK_MARK, NetworkPolicy, PORT_PREFIX, Policy, PortPolicy, Reach, SubnetPolicy};
+pub use self::policy::{LOOPBACK_MARK, NetworkPolicy, PORT_PREFIX, Policy, PortPolicy, Reach, SubnetPolicy};
 pub use self::watch::Watch;
 
 const TABLES: &str = include_str!("casemate.nft");

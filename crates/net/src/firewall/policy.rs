@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::{MacAddress, Publication};
+use crate::{Egress, MacAddress, Publication};
 
 /// Names of ports begin with this, and the rules know them by it.
 pub const PORT_PREFIX: &str = "cm-";
@@ -74,12 +74,4 @@ pub struct PortPolicy {
     pub addresses: Vec<IpAddr>,
     /// Of a sealed network's port.
     pub egress: Egress,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Egress {
-    /// What is on the Internet, for everyone.
-    pub public: bool,
-    /// And these.
-    pub ranges: Vec<IpNet>,
 }

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use casemate_model::{Interface, Publication};
+use casemate_model::{Card, Egress, Interface, Publication};
 
 use super::{InvalidMessage, no_nulls, text, texts};
 use crate::message as written;
-use crate::vocabulary::{Link, Network, NetworkNamespace, Resolver};
+use crate::vocabulary::{Link, Network, NetworkNamespace, Reconfigured, Resolver, Rewired};
 
 impl From<&Network> for written::Network {
     fn from(network: &Network) -> Self {
@@ -66,8 +66,8 @@ impl From<&Interface> for written::Interface {
             name: name.clone(),
             mac: mac.to_string(),
             mtu: *mtu,
-            addresses: addresses.iter().map(ToString::to_string).collect(),
-            gateways: gateways.iter().map(ToString::to_string).collect(),
+            addresses: strings(addresses),
+            gateways: strings(gateways),
         }
     }
 }
@@ -81,9 +81,43 @@ impl TryFrom<written::Interface> for Interface {
             name: link_name(name)?,
             mac: mac.parse().map_err(InvalidMessage::Mac)?,
             mtu,
-            addresses: addresses.iter().map(|address| parse(address)).collect::<Result<_, _>>()?,
-            gateways: gateways.iter().map(|gateway| parse(gateway)).collect::<Result<_, _>>()?,
+            addresses: parse_all(&addresses)?,
+            gateways: parse_all(&gateways)?,
         })
+    }
+}
+
+impl From<&Card> for written::Card {
+    fn from(card: &Card) -> Self {
+        let Card { mac, interface } = card;
+        Self { mac: mac.to_string(), interface: interface.as_ref().map(Into::into) }
+    }
+}
+
+impl TryFrom<written::Card> for Card {
+    type Error = InvalidMessage;
+
+    fn try_from(card: written::Card) -> Result<Self, InvalidMessage> {
+        let written::Card { mac, interface } = card;
+        let mac = mac.parse().map_err(InvalidMessage::Mac)?;
+        Ok(Self { mac, interface: interface.map(TryInto::try_into).transpose()? })
+    }
+}
+
+impl From<&Reconfigured> for written::Reconfigured {
+    fn from(reconfigured: &Reconfigured) -> Self {
+        let Reconfigured { cards, hosts, resolv_conf } = reconfigured;
+        let cards = cards.iter().map(Into::into).collect();
+        Self { cards, hosts: hosts.clone(), resolv_conf: resolv_conf.clone() }
+    }
+}
+
+impl TryFrom<written::Reconfigured> for Reconfigured {
+    type Error = InvalidMessage;
+
+    fn try_from(reconfigured: written::Reconfigured) -> Result<Self, InvalidMessage> {
+        let written::Reconfigured { cards, hosts, resolv_conf } = reconfigured;
+        Ok(Self { cards: all(cards)?, hosts, resolv_conf })
     }
 }
 
@@ -106,12 +140,12 @@ impl TryFrom<written::Publication> for Publication {
 
 impl From<&Resolver> for written::Resolver {
     fn from(resolver: &Resolver) -> Self {
-        let Resolver { networks, links, upstreams, public_only } = resolver;
+        let Resolver { networks, links, upstreams, answers } = resolver;
         Self {
             networks: texts(networks),
             links: links.clone(),
-            upstreams: upstreams.iter().map(ToString::to_string).collect(),
-            public_only: *public_only,
+            upstreams: strings(upstreams),
+            answers: answers.as_ref().map(Into::into),
         }
     }
 }
@@ -120,18 +154,58 @@ impl TryFrom<written::Resolver> for Resolver {
     type Error = InvalidMessage;
 
     fn try_from(resolver: written::Resolver) -> Result<Self, InvalidMessage> {
-        let written::Resolver { networks, links, upstreams, public_only } = resolver;
+        let written::Resolver { networks, links, upstreams, answers } = resolver;
         Ok(Self {
             networks: no_nulls("a network's file", networks)?.into_iter().map(PathBuf::from).collect(),
             links,
-            upstreams: upstreams.iter().map(|upstream| parse(upstream)).collect::<Result<_, _>>()?,
-            public_only,
+            upstreams: parse_all(&upstreams)?,
+            answers: answers.map(TryInto::try_into).transpose()?,
         })
+    }
+}
+
+impl From<&Egress> for written::Egress {
+    fn from(egress: &Egress) -> Self {
+        let Egress { public, ranges } = egress;
+        Self { public: *public, ranges: strings(ranges) }
+    }
+}
+
+impl TryFrom<written::Egress> for Egress {
+    type Error = InvalidMessage;
+
+    fn try_from(egress: written::Egress) -> Result<Self, InvalidMessage> {
+        let written::Egress { public, ranges } = egress;
+        Ok(Self { public, ranges: parse_all(&ranges)? })
+    }
+}
+
+impl From<&Rewired> for written::Rewired {
+    fn from(rewired: &Rewired) -> Self {
+        let Rewired { network, hosts, resolv_conf } = rewired;
+        Self { network: network.into(), hosts: hosts.clone(), resolv_conf: resolv_conf.clone() }
+    }
+}
+
+impl TryFrom<written::Rewired> for Rewired {
+    type Error = InvalidMessage;
+
+    fn try_from(rewired: written::Rewired) -> Result<Self, InvalidMessage> {
+        let written::Rewired { network, hosts, resolv_conf } = rewired;
+        Ok(Self { network: network.try_into()?, hosts, resolv_conf })
     }
 }
 
 fn all<W, T: TryFrom<W>>(written: Vec<W>) -> Result<Vec<T>, T::Error> {
     written.into_iter().map(TryInto::try_into).collect()
+}
+
+fn strings<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+fn parse_all<T: FromStr>(texts: &[String]) -> Result<Vec<T>, InvalidMessage> {
+    texts.iter().map(|text| parse(text)).collect()
 }
 
 fn parse<T: FromStr>(text: &str) -> Result<T, InvalidMessage> {

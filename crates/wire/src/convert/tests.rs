@@ -1,7 +1,7 @@
 use casemate_model::{
-    Capabilities, Container, ContainerId, CpuQuota, Device, DeviceAccess, EtcFiles, Interface, Ipc, Limits,
-    MASKED_PATHS, MemorySwap, Namespace, Namespaces, NanoCpus, Process, Protocol, Publication, READONLY_PATHS, Rlimit,
-    RlimitKind, Seccomp, Sysctl, TerminalSize, Tmpfs,
+    Capabilities, Card, Container, ContainerId, CpuQuota, Device, DeviceAccess, Egress, EtcFiles, Interface, Ipc,
+    Limits, MASKED_PATHS, MemorySwap, Namespace, Namespaces, NanoCpus, Process, Protocol, Publication, READONLY_PATHS,
+    Rlimit, RlimitKind, Seccomp, Sysctl, TerminalSize, Tmpfs,
 };
 
 use super::*;
@@ -79,7 +79,7 @@ fn network() -> Network {
             networks: vec!["/names".into()],
             links: vec![("db".into(), "0123".into())],
             upstreams: vec!["::1".parse().unwrap()],
-            public_only: true,
+            answers: Some(Egress { public: true, ranges: vec!["10.2.0.0/16".parse().unwrap()] }),
         }),
     }
 }
@@ -112,8 +112,7 @@ fn creates_come_back_as_they_were() {
             fresh: true,
             time_ns: 5,
             entropy: vec![1, 2],
-            interfaces: vec![interface()],
-            resolver: true,
+            cards: vec![Card { mac: "02:00:00:00:00:01".parse().unwrap(), interface: Some(interface()) }],
         }),
     ];
     for place in places {

@@ -23,6 +23,7 @@ fn not_here<T>() -> Result<T, Failure> {
 impl Service for Deaf {
     type Stdin = DuplexStream;
     type Output = tokio::io::Empty;
+    type Queries = DuplexStream;
 
     async fn create(&self, _: Create) -> Result<(), Failure> {
         not_here()
@@ -52,7 +53,13 @@ impl Service for Deaf {
     async fn update(&self, _: Limits) -> Result<(), Failure> {
         not_here()
     }
-    async fn rewire(&self, _: Network) -> Result<(), Failure> {
+    async fn rewire(&self, _: Rewired) -> Result<(), Failure> {
+        not_here()
+    }
+    async fn reconfigure(&self, _: Reconfigured) -> Result<(), Failure> {
+        not_here()
+    }
+    async fn resolve(&self) -> Result<DuplexStream, Failure> {
         not_here()
     }
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {

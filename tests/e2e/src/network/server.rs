@@ -32,8 +32,35 @@ type Log = Arc<Mutex<Vec<Heard>>>;
 #[derive(Debug)]
 pub struct Server {
     log: Log,
+    _thread: Background,
+}
+
+/// Work on a thread of its own. Nothing of it is there any more when this is dropped.
+#[derive(Debug)]
+pub(super) struct Background {
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+impl Background {
+    /// `start` has it begin, in a runtime of tokio.
+    pub(super) fn start(start: impl FnOnce() + Send + 'static) -> Self {
+        let (end, ended) = oneshot::channel::<()>();
+        let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let work = async {
+            start();
+            // Told by its sender's end.
+            let _ = ended.await;
+        };
+        Self { end: Some(end), thread: Some(std::thread::spawn(move || runtime.block_on(work))) }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.end.take();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Node {
@@ -48,22 +75,17 @@ impl Node {
             (tcp, udp)
         };
         let sockets = self.run(|| addresses.iter().map(bind).collect::<Vec<_>>());
-        let (end, ended) = oneshot::channel::<()>();
         let log = Log::default();
         let ours = Arc::clone(&log);
-        let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime");
-        let work = async move {
+        let thread = Background::start(move || {
             for (tcp, udp) in sockets {
                 let tcp = net::TcpListener::from_std(tcp).expect("a socket");
                 let udp = net::UdpSocket::from_std(udp).expect("a socket");
                 tokio::spawn(answer_streams(tcp, text, Arc::clone(&ours)));
                 tokio::spawn(answer_datagrams(udp, text, Arc::clone(&ours)));
             }
-            // Told by its sender's end.
-            let _ = ended.await;
-        };
-        let thread = std::thread::spawn(move || runtime.block_on(work));
-        Server { log, end: Some(end), thread: Some(thread) }
+        });
+        Server { log, _thread: thread }
     }
 }
 
@@ -71,14 +93,6 @@ impl Server {
     /// Who spoke so far. Whoever has an answer is among them.
     pub fn heard(&self) -> Vec<Heard> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Drop for Server {
-    /// Nobody listens any more when this returns.
-    fn drop(&mut self) {
-        self.end.take();
-        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

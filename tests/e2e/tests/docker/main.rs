@@ -17,6 +17,7 @@ mod lifecycle;
 mod listings;
 mod load;
 mod logs;
+mod names;
 mod networks;
 mod python;
 mod resources;

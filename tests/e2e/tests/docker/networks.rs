@@ -194,6 +194,76 @@ both_modes! {
         docker.run(&["--rm", "--network", "nope", "busybox", "true"]).complains("network nope not found");
     }
 
+    /// Links, addresses, the way out, and the files that speak of them.
+    fn networks_are_connected_while_it_runs(docker: &Docker) {
+        for name in ["a", "b"] {
+            docker.cli(&["network", "create", name]).ok();
+        }
+        docker.start("one", &["--network", "a"]);
+        docker.start("beside", &["--network", "b"]);
+        let on = |network: &str| {
+            let networks = docker.inspect("one")["NetworkSettings"]["Networks"].clone();
+            networks[network]["IPAddress"].as_str().map(str::to_owned)
+        };
+        let inside = |command: &[&str]| docker.cli(&[&["exec", "one"], command].concat()).ok().out();
+        let gateway = |network: &str| {
+            let inspected = docker.get(&format!("/networks/{network}")).json();
+            inspected["IPAM"]["Config"][0]["Gateway"].as_str().expect("a gateway").to_owned()
+        };
+        let leads_out_by = |network: &str| {
+            let routes = inside(&["ip", "route"]);
+            let ways: Vec<&str> = routes.lines().filter(|line| line.starts_with("default")).collect();
+            assert_eq!(ways.len(), 1, "{routes}");
+            assert!(ways[0].contains(&gateway(network)), "{routes}");
+        };
+        let reaches_beside = || {
+            let ping = ["ping", "-c", "1", "-W", "5", "beside"];
+            docker.cli(&[&["exec", "one"], &ping[..]].concat()).code == 0
+        };
+        assert!(!reaches_beside());
+        leads_out_by("a");
+        for turn in 0..2 {
+            docker.cli(&["network", "connect", "--alias", "first", "b", "one"]).ok();
+            let b = on("b").expect("an address");
+            assert!(inside(&["ip", "-o", "-4", "addr", "show", "dev", "eth1"]).contains(&format!("{b}/16")));
+            assert!(inside(&["cat", "/etc/hosts"]).lines().any(|line| line.starts_with(&format!("{b}\t"))));
+            leads_out_by("a");
+            assert!(reaches_beside(), "turn {turn}");
+            docker.cli(&["exec", "beside", "ping", "-c", "1", "-W", "5", "first"]).ok();
+            docker.cli(&["network", "disconnect", "b", "one"]).ok();
+            assert_eq!(on("b"), None);
+            assert!(!inside(&["cat", "/etc/hosts"]).contains(&b));
+            assert!(!reaches_beside(), "turn {turn}");
+        }
+        // The one that led out goes, and another does from then on, and the other way round.
+        docker.cli(&["network", "connect", "b", "one"]).ok();
+        docker.cli(&["network", "disconnect", "a", "one"]).ok();
+        leads_out_by("b");
+        docker.cli(&["network", "connect", "--gw-priority", "1", "a", "one"]).ok();
+        leads_out_by("a");
+        assert!(reaches_beside());
+        docker.cli(&["network", "connect", "b", "one"]).complains("already exists in network b");
+        docker.cli(&["rm", "-f", "one", "beside"]).ok();
+        docker.cli(&["network", "rm", "a", "b"]).ok();
+    }
+
+    /// What is sent to a name is answered then, though `bridge` has no names.
+    fn one_of_bridge_gets_names_when_it_is_connected(docker: &Docker) {
+        docker.cli(&["network", "create", "net"]).ok();
+        docker.start("web", &["--network", "net"]);
+        docker.start("one", &["--network", "bridge", "--dns", "192.0.2.53"]);
+        let ping = ["exec", "one", "ping", "-c", "1", "-W", "5", "web"];
+        let conf = || docker.cli(&["exec", "one", "cat", "/etc/resolv.conf"]).ok().out();
+        assert!(conf().starts_with("nameserver 192.0.2.53\n"));
+        docker.cli(&["network", "connect", "net", "one"]).ok();
+        assert!(conf().starts_with("nameserver 127.0.0.11\n"), "{}", conf());
+        docker.cli(&ping).ok();
+        docker.cli(&["network", "disconnect", "net", "one"]).ok();
+        assert!(conf().starts_with("nameserver 192.0.2.53\n"));
+        docker.cli(&["rm", "-f", "one", "web"]).ok();
+        docker.cli(&["network", "rm", "net"]).ok();
+    }
+
     fn several_networks_and_none(docker: &Docker) {
         for name in ["a", "b"] {
             docker.cli(&["network", "create", "--internal", name]).ok();

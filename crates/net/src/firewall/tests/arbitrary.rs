@@ -9,8 +9,9 @@ use proptest::sample::{Index, select, subsequence};
 
 use super::bed::{HOST, HOST_TOO, addresses, network};
 use super::calls::PORT;
+use crate::Egress;
 use crate::MacAddress;
-use crate::firewall::{Egress, NetworkPolicy, Policy, PortPolicy, Reach};
+use crate::firewall::{NetworkPolicy, Policy, PortPolicy, Reach};
 use crate::{Protocol, Publication};
 
 /// Ports of the host that are published.

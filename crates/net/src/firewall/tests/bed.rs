@@ -6,9 +6,10 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use super::calls::{Call, Exchange, Heard, PORT, index};
-use crate::firewall::{Egress, Firewall, NetworkPolicy, Nft, Policy, PortPolicy, Reach, SubnetPolicy};
+use crate::Egress;
+use crate::firewall::{Firewall, NetworkPolicy, Nft, Policy, PortPolicy, Reach, SubnetPolicy};
 use crate::testbed::Node;
-use crate::{Interface, Links, MacAddress, Pair, Port, Protocol, Publication, configure};
+use crate::{Interface, Links, MacAddress, Pair, Port, Protocol, Publication, configure, lead_out};
 
 /// Of the host, on the link to the remote node.
 pub(super) const HOST: [&str; 2] = ["192.168.7.1", "fd07::1"];
@@ -223,4 +224,5 @@ fn wire(node: &Node, link: &str, addresses: &[String], gateways: &[&str]) {
         gateways: gateways.iter().map(|gateway| gateway.parse().unwrap()).collect(),
     };
     configure(node.namespace(), &interface).unwrap();
+    lead_out(node.namespace(), &[interface]).unwrap();
 }

@@ -3,7 +3,8 @@
 
 use super::bed::{Bed, HOST, HOST_PUBLIC, HOST_TOO, METADATA, NEIGHBOUR, PRIVATE, PUBLIC, link_local, network};
 use super::calls::{at_link_local, calls, published};
-use crate::firewall::{Egress, NetworkPolicy, Reach};
+use crate::Egress;
+use crate::firewall::{NetworkPolicy, Reach};
 
 #[test]
 fn user_networks_reach_the_outside_and_of_the_host_the_gateway() {

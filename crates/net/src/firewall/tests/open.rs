@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::bed::{Bed, HOST, HOST_PUBLIC, HOST_TOO, METADATA, NEIGHBOUR, PRIVATE, PUBLIC, link_local, network};
 use super::calls::{self, PORT, at_link_local, calls, published};
 use super::frames::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Wire, ethernet, hardware_address, ipv4_udp, ipv6_udp, token};
-use crate::firewall::{Egress, Reach};
+use crate::Egress;
+use crate::firewall::Reach;
 use crate::testbed::Node;
 
 #[test]

@@ -9,8 +9,9 @@ use tokio::sync::oneshot;
 use super::bed::{Bed, HOST, HOST_TOO, link_local, network};
 use super::calls::{Call, PORT, index, published};
 use super::frames::hardware_address;
+use crate::Egress;
 use crate::Held;
-use crate::firewall::{Egress, Reach};
+use crate::firewall::Reach;
 use crate::testbed::Node;
 use crate::{Protocol, Publication};
 

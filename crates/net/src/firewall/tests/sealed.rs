@@ -9,7 +9,8 @@ use super::bed::{
 use super::calls::{at_link_local, calls, published};
 use super::frames::{ETHERTYPE_IPV4, Wire, ethernet, hardware_address, ipv4_udp, token, with_hops};
 use super::nftables::nft;
-use crate::firewall::{Egress, LOOPBACK_MARK, Reach};
+use crate::Egress;
+use crate::firewall::{LOOPBACK_MARK, Reach};
 
 const EVERYTHING_ELSE: [[&str; 2]; 7] =
     [NEIGHBOUR, PRIVATE, METADATA, HOST, HOST_TOO, HOST_PUBLIC, ["10.1.0.1", "fd01::1"]];

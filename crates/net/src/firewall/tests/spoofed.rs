@@ -8,8 +8,9 @@ use super::frames::{
     self, BROADCAST, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Mac, Wire, arp, ethernet, hardware_address,
     ipv4_udp, ipv6_udp, neighbour, tagged, token, with_options,
 };
+use crate::Egress;
 use crate::MacAddress;
-use crate::firewall::{Egress, Reach};
+use crate::firewall::Reach;
 
 const NOBODY: Mac = [0x02, 0x42, 10, 1, 0, 77];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);

@@ -3,7 +3,8 @@
 use super::bed::{Bed, METADATA, NEIGHBOUR, network};
 use super::calls::calls;
 use super::nftables::{listing, nft};
-use crate::firewall::{Egress, Firewall, NetworkPolicy, Nft, NftError, Policy, PortPolicy, Reach, SubnetPolicy};
+use crate::Egress;
+use crate::firewall::{Firewall, NetworkPolicy, Nft, NftError, Policy, PortPolicy, Reach, SubnetPolicy};
 use crate::testbed::Node;
 use crate::{MacAddress, Protocol, Publication};
 
