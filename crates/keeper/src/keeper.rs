@@ -200,12 +200,13 @@ impl Keeper {
         let Create { container, place } = create;
         match place {
             Place::Host(place) => {
-                let (supervisor, network) = process_mode::create(container, place, &self.paths, purpose).await?;
+                let (supervisor, network) = process_mode::create(container, place, &self.paths, purpose, timeline).await?;
                 timeline.step("create");
                 Ok((Backend::Process(supervisor), network))
             }
             Place::Vm(place) => {
                 let (network, nics) = Network::of_vm(&place.network).await?;
+                timeline.step("network");
                 let resolver = place.network.resolver.clone();
                 let cards = (network.cards(), nics);
                 let vm = VmMode::boot(container, place, cards, self, purpose, timeline).await?;

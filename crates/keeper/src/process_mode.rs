@@ -11,19 +11,23 @@ use rand::RngCore;
 
 use crate::keeper::Purpose;
 use crate::network::Network;
+use crate::timeline::Timeline;
 
 pub(crate) async fn create(
     container: Container,
     place: HostPlace,
     paths: &ContainerPaths,
     purpose: Purpose,
+    timeline: &Timeline,
 ) -> Result<(Rc<Supervisor>, Network), Failure> {
     let HostPlace { lowers, upper, work, reaper, network } = place;
     let topmost = lowers.first().ok_or_else(|| Failure::new(ErrorClass::InvalidArgument, "the image has no layers"))?;
     make_writable_layer(&upper, &work, topmost)
         .map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot make {}: {error}", upper.display())))?;
     let place = Place { dir: paths.run.clone(), lowers, upper, work, fresh: false, reaper, cgroup: paths.cgroup() };
+    timeline.step("writable layer");
     let (network, namespace) = Network::of_process(&network).await?;
+    timeline.step("network");
     let cage = match Cage::create(container, place) {
         Ok(cage) => cage.in_network(namespace),
         Err(error) => {

@@ -11,6 +11,7 @@ mod described;
 mod events;
 mod exec;
 mod files;
+mod firewall;
 mod health;
 mod images;
 mod lifecycle;

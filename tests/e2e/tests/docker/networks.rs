@@ -194,6 +194,27 @@ both_modes! {
         docker.run(&["--rm", "--network", "nope", "busybox", "true"]).complains("network nope not found");
     }
 
+    fn networks_have_ipv6(docker: &Docker) {
+        let world = World::new();
+        let subnets = ["--subnet", "10.6.0.0/24", "--subnet", "fd06::/64"];
+        docker.cli(&[&["network", "create", "--ipv6"], &subnets[..], &["six"]].concat()).ok();
+        serving(docker, "web", "80", &["--network", "six", "--ip6", "fd06::77", "-p", "8080:80"]);
+        let network = docker.inspect("web")["NetworkSettings"]["Networks"]["six"].clone();
+        assert_eq!((&network["GlobalIPv6Address"], &network["IPv6Gateway"]), (&"fd06::77".into(), &"fd06::1".into()));
+        assert_eq!(network["GlobalIPv6PrefixLen"], 64);
+        let routes = docker.cli(&["exec", "web", "ip", "-6", "route"]).ok().out();
+        assert!(routes.contains("default via fd06::1 dev eth0"), "{routes}");
+        docker.start("other", &["--network", "six"]);
+        docker.cli(&["exec", "other", "ping", "-6", "-c", "1", "-W", "5", "fd06::77"]).ok();
+        let found = docker.cli(&["exec", "other", "nslookup", "web"]).ok().out();
+        assert!(found.contains("Address: fd06::77"), "{found}");
+        answers(world.host_beside(), at(HOST[1], 8080), "web");
+        let _internet = world.internet().serve("internet", &[at(PUBLIC[2], 80)]);
+        assert_eq!(heard_inside(docker, "other", PUBLIC[2]), "internet");
+        docker.cli(&["rm", "-f", "web", "other"]).ok();
+        docker.cli(&["network", "rm", "six"]).ok();
+    }
+
     /// Links, addresses, the way out, and the files that speak of them.
     fn networks_are_connected_while_it_runs(docker: &Docker) {
         for name in ["a", "b"] {
