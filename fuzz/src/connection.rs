@@ -158,6 +158,7 @@ pub fn calls() -> Vec<Call> {
         Call::Update(Box::new(container().limits)),
         Call::Rewire(Box::new(Network::default())),
         Call::Processes,
+        Call::Sockets,
         Call::Stats,
         Call::Facts,
         Call::Stop(Signal::TERM, Some(10_000)),

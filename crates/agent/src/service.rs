@@ -14,8 +14,8 @@ use casemate_model::{
 use casemate_net::configure_own;
 use casemate_supervisor::{FdStream, Supervisor, look_like, make_writable_layer};
 use casemate_wire::{
-    ContainerProcess, Create, ExecStarted, GuestFacts, GuestPlace, Network, Place as WirePlace, Service, Span, Started,
-    Stats,
+    ContainerProcess, Create, ExecStarted, GuestFacts, GuestPlace, Network, Place as WirePlace, Service, Sockets, Span,
+    Started, Stats,
 };
 use rustix::system::{sysinfo, uname};
 use rustix::thread::sched_getaffinity;
@@ -172,6 +172,10 @@ impl Service for Agent {
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         self.guest()?.supervisor.processes()
+    }
+
+    async fn sockets(&self) -> Result<Sockets, Failure> {
+        self.guest()?.supervisor.sockets()
     }
 
     async fn stats(&self) -> Result<Stats, Failure> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use casemate_model::{
     ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
-use casemate_wire::{ContainerProcess, Create, ExecStarted, GuestFacts, Network, Service, Started, Stats};
+use casemate_wire::{ContainerProcess, Create, ExecStarted, GuestFacts, Network, Service, Sockets, Started, Stats};
 
 use crate::attach::{Attached, Outputs};
 use crate::backend::Input;
@@ -102,6 +102,10 @@ impl Service for Desk {
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         self.keeper.running()?.backend.processes().await
+    }
+
+    async fn sockets(&self) -> Result<Sockets, Failure> {
+        self.keeper.running()?.backend.sockets().await
     }
 
     async fn stats(&self) -> Result<Stats, Failure> {

@@ -30,5 +30,6 @@ pub use hello::HelloError;
 pub use server::{Service, serve};
 pub use vocabulary::{
     BlkioStats, ContainerProcess, CpuStats, Create, ExecStarted, Extent, GuestFacts, GuestPlace, HostPlace, Link,
-    MemoryStats, Network, NetworkNamespace, PidsStats, Place, Resolver, Span, Started, Stats, VmCost, VmPlace,
+    MAX_SOCKETS, MemoryStats, Network, NetworkNamespace, PidsStats, Place, Resolver, Socket, SocketOwner, Sockets,
+    Span, Started, Stats, VmCost, VmPlace,
 };
