@@ -76,7 +76,6 @@ fn of_container(name: &str, parts: &[&str], value: &str) -> Reasoned {
 fn of_network(name: &str, parts: &[&str], value: &str) -> Reasoned {
     const INTERNAL: &str = "the network is internal";
     const SEALED: &str = "the network is sealed";
-    const GATEWAY: &str = "of the host, a network's containers reach their gateway";
     Some(match (name, parts, value) {
         ("bridges", [bridge], _) => (format!("what passes {bridge} is judged here"), "it is the network's bridge"),
         ("icc", [bridge, _], _) => (
@@ -95,9 +94,14 @@ fn of_network(name: &str, parts: &[&str], value: &str) -> Reasoned {
         ("input", [bridge], "goto input_sealed") => {
             (format!("containers on {bridge} reach nothing of the host"), SEALED)
         }
-        ("input", [bridge], _) => (format!("containers on {bridge} reach the host by their gateway only"), GATEWAY),
+        ("input", [bridge], _) => (
+            format!("containers on {bridge} reach of the host their gateway only"),
+            "they are to reach no more of the host",
+        ),
         ("output", [bridge], _) => (format!("the host reaches containers on {bridge} by published ports only"), SEALED),
-        ("gateways", [bridge, gateway], _) => (format!("{gateway} is the gateway on {bridge}"), GATEWAY),
+        ("gateways", [bridge, gateway], _) => {
+            (format!("{gateway} is the host's on {bridge}"), "it is the network's gateway")
+        }
         ("subnets", [bridge, net], _) => (
             format!("{net} is the subnet on {bridge}: who is in it reaches its published ports as the gateway"),
             "the answer has to come back by the host",

@@ -248,7 +248,7 @@ fn nothing_is_there_without_words_and_a_reason() {
         one.words.as_str()
     };
     // One name, in two tables.
-    assert_eq!(said("add element inet casemate gateways4 { \"br4\" . 10.4.0.1 }"), "10.4.0.1 is the gateway on br4");
+    assert_eq!(said("add element inet casemate gateways4 { \"br4\" . 10.4.0.1 }"), "10.4.0.1 is the host's on br4");
     assert_eq!(
         said("add element bridge casemate gateways4 { \"cm-4\" . 10.4.0.1 }"),
         "cm-4 may ask by ARP for its gateway 10.4.0.1, and no other"
