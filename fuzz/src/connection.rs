@@ -160,6 +160,7 @@ pub fn calls() -> Vec<Call> {
         Call::Reconfigure(Box::new(Reconfigured { cards: cards(), hosts: String::new(), resolv_conf: String::new() })),
         Call::Resolve,
         Call::Processes,
+        Call::Sockets,
         Call::Stats,
         Call::Facts,
         Call::Stop(Signal::TERM, Some(10_000)),

@@ -7,11 +7,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use casemate_model::{
-    Bytes, ExecId, ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
+    Bytes, ExecId, ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Protocol, Signal,
+    TerminalSize,
 };
 use casemate_wire::{
     BlkioStats, ContainerProcess, CopyIn, CpuStats, Create, ExecStarted, FileStream, Files, GuestFacts, MemoryStats,
-    PathStat, PidsStats, Reconfigured, Rewired, Service, Span, Started, Stats, Unpacking, VmCost,
+    PathStat, PidsStats, Reconfigured, Rewired, Service, Socket, SocketOwner, Sockets, Span, Started, Stats, Unpacking,
+    VmCost,
 };
 use tokio::io::{AsyncReadExt, AsyncWrite, Join, Repeat, Sink, Take};
 
@@ -32,6 +34,7 @@ pub enum Call {
     Reconfigure(Box<Reconfigured>),
     Resolve,
     Processes,
+    Sockets,
     Stats,
     Facts,
     Shutdown,
@@ -54,6 +57,7 @@ pub struct Answers {
     /// `None`: the process never ends.
     pub exited: Option<Exited>,
     pub processes: Vec<ContainerProcess>,
+    pub sockets: Sockets,
     pub stats: Stats,
     pub facts: GuestFacts,
     pub stat: PathStat,
@@ -84,6 +88,15 @@ impl Default for Answers {
                 resident_memory: Bytes::mib(1),
                 command: "sh -c true".into(),
             }],
+            sockets: Sockets {
+                sockets: vec![Socket {
+                    protocol: Protocol::Tcp,
+                    local: ([10, 1, 0, 2], 80).into(),
+                    peer: Some(([10, 1, 0, 1], 50_000).into()),
+                    owner: Some(SocketOwner { pid: 1, name: "httpd".into() }),
+                }],
+                more: false,
+            },
             stats: Stats {
                 cpu: CpuStats { total_ns: 5_000_000, machine_ns: 80_000_000, online_cpus: 1, ..CpuStats::default() },
                 memory: MemoryStats {
@@ -263,6 +276,10 @@ impl Service for Double {
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         self.answer(Call::Processes, self.answers.processes.clone())
+    }
+
+    async fn sockets(&self) -> Result<Sockets, Failure> {
+        self.answer(Call::Sockets, self.answers.sockets.clone())
     }
 
     async fn stats(&self) -> Result<Stats, Failure> {

@@ -184,6 +184,7 @@ pub async fn ask(client: &Client, call: &Call) -> Result<(), CallError> {
         Call::Reconfigure(reconfigured) => client.reconfigure(reconfigured).await,
         Call::Resolve => client.resolve().await.map(drop),
         Call::Processes => client.processes().await.map(drop),
+        Call::Sockets => client.sockets().await.map(drop),
         Call::Stats => client.stats().await.map(drop),
         Call::Facts => client.facts().await.map(drop),
         Call::Shutdown => client.shutdown().await,
@@ -226,6 +227,7 @@ async fn understood(client: &Client, response: &Response) -> Result<Answers, Cal
         }
         Response::Exited { .. } => answers.exited = Some(client.wait(&ProcessRef::Init).await?),
         Response::Processes(_) => answers.processes = client.processes().await?,
+        Response::Sockets { .. } => answers.sockets = client.sockets().await?,
         Response::Stats { .. } => answers.stats = client.stats().await?,
         Response::Facts { .. } => answers.facts = client.facts().await?,
         Response::PathStat { .. } => answers.stat = client.stat_path("/link").await?,
@@ -262,7 +264,7 @@ async fn check_response(bytes: &[u8], response: Response) {
 /// All the text that the other side chose.
 fn words(answers: &Answers) -> Vec<&str> {
     // The name of a file is what it is: it is asked for again.
-    let Answers { refusal, started, exec: _, exited, processes, stats, facts, stat: _, output: _ } = answers;
+    let Answers { refusal, started, exec: _, exited, processes, sockets, stats, facts, stat: _, output: _ } = answers;
     let mut words = vec![facts.kernel_release.as_str(), &facts.boot_id];
     if let Some(Failure { class: _, message, hint }) = refusal {
         words.push(message);
@@ -272,5 +274,6 @@ fn words(answers: &Answers) -> Vec<&str> {
     words.extend(exited.iter().filter_map(|exited| exited.reason.as_deref()));
     words.extend(stats.memory.detail.iter().map(|(name, _)| name.as_str()));
     words.extend(processes.iter().map(|process| process.command.as_str()));
+    words.extend(sockets.sockets.iter().filter_map(|socket| Some(socket.owner.as_ref()?.name.as_str())));
     words
 }

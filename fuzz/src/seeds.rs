@@ -110,6 +110,7 @@ pub fn requests() -> Vec<Request> {
         Request::Unpause,
         Request::Update(Box::new((&container().limits).into())),
         Request::Processes,
+        Request::Sockets,
         Request::Stats,
         Request::Facts,
         Request::Shutdown,
@@ -127,7 +128,7 @@ pub fn requests() -> Vec<Request> {
 }
 
 pub fn responses() -> Vec<Response> {
-    let Answers { started, exec, exited, processes, stats, facts, stat, .. } = Answers::default();
+    let Answers { started, exec, exited, processes, sockets, stats, facts, stat, .. } = Answers::default();
     vec![
         Response::Done,
         started.into(),
@@ -135,6 +136,7 @@ pub fn responses() -> Vec<Response> {
         exited.expect("the default has ended").into(),
         Response::Exited { status: ExitStatus::Signal(9), oom_killed: true, reason: None },
         Response::Processes(processes.into_iter().map(Into::into).collect()),
+        sockets.into(),
         stats.into(),
         facts.into(),
         stat.into(),

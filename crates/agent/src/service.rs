@@ -16,7 +16,7 @@ use casemate_net::{Card, ResolverSockets, configure_cards};
 use casemate_supervisor::{FdStream, Supervisor, look_like, make_writable_layer};
 use casemate_wire::{
     ContainerProcess, Create, ExecStarted, GuestFacts, GuestPlace, Place as WirePlace, Reconfigured, Rewired, Service,
-    Span, Started, Stats,
+    Sockets, Span, Started, Stats,
 };
 use rustix::system::{sysinfo, uname};
 use rustix::thread::sched_getaffinity;
@@ -210,6 +210,10 @@ impl Service for Agent {
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         self.guest()?.supervisor.processes()
+    }
+
+    async fn sockets(&self) -> Result<Sockets, Failure> {
+        self.guest()?.supervisor.sockets()
     }
 
     async fn stats(&self) -> Result<Stats, Failure> {

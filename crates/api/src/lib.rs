@@ -24,6 +24,7 @@ mod images;
 mod listener;
 mod networks;
 mod out_of_scope;
+mod own;
 mod query;
 mod reply;
 mod request;

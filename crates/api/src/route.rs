@@ -15,7 +15,7 @@ use crate::query::Query;
 use crate::reply::Reply;
 use crate::request::{Call, Version};
 use crate::server::HostFacts;
-use crate::{API_VERSION, MIN_API_VERSION, containers, exec, images, networks, out_of_scope, system, upload};
+use crate::{API_VERSION, MIN_API_VERSION, containers, exec, images, networks, out_of_scope, own, system, upload};
 
 const SERVER: HeaderValue = HeaderValue::from_static(concat!("Casemate/", env!("CARGO_PKG_VERSION"), " (linux)"));
 
@@ -115,6 +115,9 @@ async fn route(method: &Method, segments: &[&str], call: Call) -> Reply {
         ("DELETE", ["networks", name]) => networks::remove(&call, name).await,
         ("POST", ["networks", name, "connect"]) => networks::connect(call, name).await,
         ("POST", ["networks", name, "disconnect"]) => networks::disconnect(call, name).await,
+
+        ("GET", ["casemate", "firewall"]) => own::firewall(&call).await,
+        ("GET", ["casemate", "ports"]) => own::ports(&call).await,
 
         ("POST", ["exec", id, "start"]) => exec::start(call, id).await,
         ("POST", ["exec", id, "resize"]) => exec::resize(&call, id).await,

@@ -18,8 +18,9 @@ mod network;
 
 pub(crate) use network::{
     ConnectArgs, CreateNetworkArgs, DisconnectArgs, InspectNetworkArgs, ListNetworksArgs, NetworkArgs, NetworkCommand,
-    PortArgs, PruneNetworksArgs, Refused, RmNetworkArgs,
+    PortArgs, PruneNetworksArgs, Refused, RmNetworkArgs, SeeArgs,
 };
+use network::{FIREWALL_JSON, PORTS_JSON};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -221,6 +222,12 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// List port mappings or a specific mapping for the container
     Port(PortArgs),
+    /// List what listens in containers, what of it is published, and who is connected
+    #[command(after_help = PORTS_JSON)]
+    Ports(SeeArgs),
+    /// List the firewall's rules that are there because of containers, and why
+    #[command(after_help = FIREWALL_JSON)]
+    Firewall(SeeArgs),
     /// Manage networks
     #[command(subcommand)]
     Network(NetworkCommand),

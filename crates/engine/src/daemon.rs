@@ -37,7 +37,7 @@ pub use events::{Event, Events, Subject};
 pub use exec::{Exec, ExecRequest, ExecState};
 pub use files::FilesAccess;
 pub use health::{HealthReport, HealthStatus, Probe};
-pub use kernel::KernelError;
+pub use kernel::{FirewallState, KernelError};
 pub use logs::{LogItem, LogRequest};
 pub use resources::UpdateRequest;
 pub use restart::{InvalidRestartPolicy, RestartPolicy};

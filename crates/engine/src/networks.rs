@@ -12,6 +12,7 @@ mod builtin;
 mod create;
 mod error;
 mod etc;
+mod explain;
 mod ports;
 mod record;
 mod wiring;
@@ -24,9 +25,10 @@ use casemate_record::{Layout, NetworkRecord, WantedEndpointRecord, file};
 use ipnet::IpNet;
 
 pub(crate) use attach::Mode;
-pub use casemate_net::ParseAddressPoolError;
+pub use casemate_net::{Egress, Explained, ParseAddressPoolError};
 pub use create::{CreateNetworkRequest, SubnetRequest};
 pub use error::{ConnectError, NetworkError, PublishError};
+pub use explain::{ContainerRules, HostReach, NetworkRules, Outside, Way};
 pub(crate) use ports::{check as check_ports, is_port};
 pub use wiring::Wiring;
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use casemate_model::{Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
 use casemate_record::VmRecord;
 use casemate_supervisor::Supervisor;
-use casemate_wire::{ContainerProcess, ExecStarted, Stats};
+use casemate_wire::{ContainerProcess, ExecStarted, Sockets, Stats};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::process_mode;
@@ -103,6 +103,13 @@ impl Backend {
         match self {
             Self::Process(supervisor) => supervisor.processes(),
             Self::Vm(vm) => vm.processes().await,
+        }
+    }
+
+    pub(crate) async fn sockets(&self) -> Result<Sockets, Failure> {
+        match self {
+            Self::Process(supervisor) => supervisor.sockets(),
+            Self::Vm(vm) => vm.sockets().await,
         }
     }
 

@@ -200,7 +200,8 @@ impl Keeper {
         let Create { container, place } = create;
         match place {
             Place::Host(place) => {
-                let (supervisor, network) = process_mode::create(container, place, &self.paths, purpose, timeline).await?;
+                let (supervisor, network) =
+                    process_mode::create(container, place, &self.paths, purpose, timeline).await?;
                 timeline.step("create");
                 Ok((Backend::Process(supervisor), network))
             }

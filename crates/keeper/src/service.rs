@@ -8,7 +8,7 @@ use casemate_model::{
     ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
 use casemate_wire::{
-    ContainerProcess, Create, ExecStarted, GuestFacts, Reconfigured, Rewired, Service, Started, Stats,
+    ContainerProcess, Create, ExecStarted, GuestFacts, Reconfigured, Rewired, Service, Sockets, Started, Stats,
 };
 use tokio::io::Empty;
 
@@ -115,6 +115,10 @@ impl Service for Desk {
 
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         self.keeper.running()?.backend.processes().await
+    }
+
+    async fn sockets(&self) -> Result<Sockets, Failure> {
+        self.keeper.running()?.backend.sockets().await
     }
 
     async fn stats(&self) -> Result<Stats, Failure> {

@@ -20,7 +20,7 @@ use casemate_model::{ExitStatus, Exited, Failure, Limits, OutputStream, Process,
 use casemate_record::VmRecord;
 use casemate_vm::VmSize;
 use casemate_wire::{
-    CallError, Client, ContainerProcess, ExecStarted, GuestFacts, Reconfigured, Stats, Stream, VmCost,
+    CallError, Client, ContainerProcess, ExecStarted, GuestFacts, Reconfigured, Sockets, Stats, Stream, VmCost,
 };
 use tokio::sync::watch::Sender;
 use tokio::task::JoinSet;
@@ -62,6 +62,7 @@ pub(crate) struct VmMode {
 struct Standing {
     stats: Stats,
     processes: Vec<ContainerProcess>,
+    sockets: Sockets,
 }
 
 impl VmMode {
@@ -127,7 +128,8 @@ impl VmMode {
     /// processors; the container does in its guest too, for when somebody wants
     /// its files.
     pub(crate) async fn pause(&self) -> Result<(), Failure> {
-        let standing = Standing { stats: self.stats().await?, processes: self.processes().await? };
+        let (stats, processes, sockets) = (self.stats().await?, self.processes().await?, self.sockets().await?);
+        let standing = Standing { stats, processes, sockets };
         self.ending.answered(self.client.pause()).await?;
         if self.at_work.get() == 0
             && let Err(failure) = self.freeze()
@@ -208,6 +210,14 @@ impl VmMode {
         match standing {
             Some(processes) => Ok(processes),
             None => self.ending.answered(self.client.processes()).await,
+        }
+    }
+
+    pub(crate) async fn sockets(&self) -> Result<Sockets, Failure> {
+        let standing = self.standing.borrow().as_ref().map(|standing| standing.sockets.clone());
+        match standing {
+            Some(sockets) => Ok(sockets),
+            None => self.ending.answered(self.client.sockets()).await,
         }
     }
 

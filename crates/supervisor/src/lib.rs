@@ -18,6 +18,7 @@ mod accounts;
 mod fd;
 mod files;
 mod process;
+mod sockets;
 mod writable;
 
 use std::cell::{Cell, RefCell};
@@ -29,7 +30,7 @@ use casemate_launch::Cage;
 use casemate_model::{
     ErrorClass, ExecId, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
 };
-use casemate_wire::{ContainerProcess, ExecStarted, Stats};
+use casemate_wire::{ContainerProcess, ExecStarted, Sockets, Stats};
 
 pub use fd::{FdStream, watch};
 use files::Workers;
@@ -161,6 +162,13 @@ impl Supervisor {
     pub fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         let processes = self.cage.processes().map_err(|error| Failure::from_error(&error))?;
         Ok(processes.into_iter().map(accounts::process).collect())
+    }
+
+    /// Those of the network that the init is in.
+    pub fn sockets(&self) -> Result<Sockets, Failure> {
+        self.init_runs()?;
+        let processes = self.cage.processes().map_err(|error| Failure::from_error(&error))?;
+        sockets::list(self.known(&ProcessRef::Init)?.pid(), &processes)
     }
 
     pub fn stats(&self) -> Result<Stats, Failure> {

@@ -12,12 +12,14 @@ use crate::convert::InvalidMessage;
 use crate::frame::{self, FrameError};
 use crate::hello::{self, HelloError};
 use crate::message::{Request, Response};
-use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Reconfigured, Rewired, Started, Stats};
+use crate::vocabulary::{
+    ContainerProcess, Create, ExecStarted, GuestFacts, Reconfigured, Rewired, Sockets, Started, Stats,
+};
 
 /// Steps of a start that are looked at: an honest one has a dozen.
 const MAX_SPANS: usize = 64;
 
-/// The longest answer, in bytes, but for a list of processes: two texts of 4096
+/// The longest answer, in bytes, but for lists of processes and sockets: two texts of 4096
 /// characters, or a start's steps, with all their characters escaped. An answer
 /// that is begun and not ended costs no more than the window that it is in.
 const MAX_ANSWER: usize = 256 << 10;
@@ -147,6 +149,10 @@ impl Client {
         }
     }
 
+    pub async fn sockets(&self) -> Result<Sockets, CallError> {
+        self.call(Request::Sockets).await?.try_into()
+    }
+
     pub async fn stats(&self) -> Result<Stats, CallError> {
         self.call(Request::Stats).await?.try_into()
     }
@@ -214,6 +220,7 @@ fn room(request: &Request) -> Room {
         | Request::Rewire(_)
         | Request::Reconfigure(_)
         | Request::Processes
+        | Request::Sockets
         | Request::Stats
         | Request::Facts
         | Request::Shutdown => Room::Control,
@@ -222,7 +229,10 @@ fn room(request: &Request) -> Room {
 
 async fn ask(stream: &mut Stream, request: &Request) -> Result<Response, CallError> {
     frame::write(stream, request).await.map_err(CallError::Frame)?;
-    let longest = if matches!(request, Request::Processes | Request::Stats) { frame::MAX_MESSAGE } else { MAX_ANSWER };
+    let longest = match request {
+        Request::Processes | Request::Sockets | Request::Stats => frame::MAX_MESSAGE,
+        _ => MAX_ANSWER,
+    };
     refused(frame::read_up_to(stream, longest).await.map_err(CallError::Frame)?)
 }
 

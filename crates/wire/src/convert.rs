@@ -5,6 +5,7 @@
 mod container;
 mod network;
 mod process;
+mod sockets;
 mod stats;
 
 use std::path::{Path, PathBuf};

@@ -32,6 +32,6 @@ pub use queries::{DnsMessage, dns_messages};
 pub use server::{Service, serve};
 pub use vocabulary::{
     BlkioStats, ContainerProcess, CpuStats, Create, ExecStarted, Extent, GuestFacts, GuestPlace, HostPlace, Link,
-    MemoryStats, Network, NetworkNamespace, PidsStats, Place, Reconfigured, Resolver, Rewired, Span, Started, Stats,
-    VmCost, VmPlace,
+    MAX_SOCKETS, MemoryStats, Network, NetworkNamespace, PidsStats, Place, Reconfigured, Resolver, Rewired, Socket,
+    SocketOwner, Sockets, Span, Started, Stats, VmCost, VmPlace,
 };

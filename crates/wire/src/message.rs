@@ -35,6 +35,7 @@ pub enum Request {
     /// Have this of networks instead of what it had. Its namespace stays.
     Rewire(Box<Rewired>),
     Processes,
+    Sockets,
     Stats,
     Facts,
     /// Take the container's remains away and end the other side.
@@ -77,6 +78,7 @@ pub enum Response {
     Exec { id: String, pid: u32 },
     Exited { status: ExitStatus, oom_killed: bool, reason: Option<String> },
     Processes(Vec<ContainerProcess>),
+    Sockets { sockets: Vec<Socket>, more: bool },
     Stats(Box<Stats>),
     Facts { kernel_release: String, boot_id: String, memory_total: u64, cpus: u32 },
     PathStat { name: String, size: u64, mode: u32, mtime_s: i64, mtime_ns: u32, link_target: String },
@@ -444,4 +446,22 @@ pub struct ContainerProcess {
     pub virtual_memory: u64,
     pub resident_memory: u64,
     pub command: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Socket {
+    pub protocol: String,
+    /// With its port.
+    pub local: String,
+    /// Absent of one that hears whoever speaks to it.
+    pub peer: Option<String>,
+    pub owner: Option<SocketOwner>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SocketOwner {
+    pub pid: u32,
+    pub name: String,
 }

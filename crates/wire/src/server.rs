@@ -15,7 +15,9 @@ use crate::files::Files;
 use crate::frame;
 use crate::hello::{self, HelloError};
 use crate::message::{Request, Response};
-use crate::vocabulary::{ContainerProcess, Create, ExecStarted, GuestFacts, Reconfigured, Rewired, Started, Stats};
+use crate::vocabulary::{
+    ContainerProcess, Create, ExecStarted, GuestFacts, Reconfigured, Rewired, Sockets, Started, Stats,
+};
 
 /// What a keeper and an agent can be asked.
 ///
@@ -65,6 +67,8 @@ pub trait Service: Files + 'static {
     /// to: see [`DnsMessage`](crate::DnsMessage).
     async fn resolve(&self) -> Result<Self::Queries, Failure>;
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure>;
+    /// Those of the network that the container is in, whoever made them.
+    async fn sockets(&self) -> Result<Sockets, Failure>;
     async fn stats(&self) -> Result<Stats, Failure>;
     async fn facts(&self) -> Result<GuestFacts, Failure>;
     /// Kills what runs, removes what is left, and ends the service.
@@ -275,6 +279,7 @@ async fn call<S: Service>(service: &S, request: Request) -> Result<Response, Fai
             Response::Done
         }
         Request::Processes => Response::Processes(service.processes().await?.into_iter().map(Into::into).collect()),
+        Request::Sockets => service.sockets().await?.into(),
         Request::Stats => service.stats().await?.into(),
         Request::Facts => service.facts().await?.into(),
         Request::Shutdown => {

@@ -1,9 +1,9 @@
 //! What is said on the wire, in checked types.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use casemate_model::{Bytes, Card, Container, Egress, ExecId, Interface, Publication};
+use casemate_model::{Bytes, Card, Container, Egress, ExecId, Interface, Protocol, Publication};
 
 /// A container to make, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,4 +264,35 @@ pub struct ContainerProcess {
     pub virtual_memory: Bytes,
     pub resident_memory: Bytes,
     pub command: String,
+}
+
+/// Sockets that are looked at: some hundred bytes each, as they are written, and
+/// who reads the list does not read more.
+pub const MAX_SOCKETS: usize = 4096;
+
+/// TCP's and UDP's in the network that a container is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sockets {
+    /// At most [`MAX_SOCKETS`].
+    pub sockets: Vec<Socket>,
+    /// Whether there are others beside those.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    pub protocol: Protocol,
+    pub local: SocketAddr,
+    /// `None` of one that hears whoever speaks to it.
+    pub peer: Option<SocketAddr>,
+    /// One of the container's processes that has it, if one has and was found.
+    pub owner: Option<SocketOwner>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOwner {
+    /// On the kernel that runs the container.
+    pub pid: u32,
+    /// The kernel's short name of it.
+    pub name: String,
 }

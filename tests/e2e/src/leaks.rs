@@ -166,8 +166,15 @@ impl Leaks {
     /// of empty disks stay.
     fn files(&self) -> BTreeSet<PathBuf> {
         // Networks that are up, and what forwarding was before, are the daemon's as long as the host is up.
-        let frame = ["containers", "lock", "networks", "networks/firewall", "networks/ipv4-was-not-forwarded"]
-            .map(|name| self.run.join(name));
+        let frame = [
+            "containers",
+            "lock",
+            "networks",
+            "networks/firewall",
+            "networks/ipv4-was-not-forwarded",
+            "networks/ipv6-was-not-forwarded",
+        ]
+        .map(|name| self.run.join(name));
         let is_frame = |path: &PathBuf| frame.contains(path) || self.is_daemons(path);
         let running = host::files_below(&self.run).into_iter().filter(|path| !is_frame(path));
         running.chain(host::files_below(&self.root.join("containers"))).collect()

@@ -50,6 +50,38 @@ pub(crate) struct PortArgs {
     pub(crate) port: Option<String>,
 }
 
+/// The same is said where the API makes them (`casemate_api`, `own`).
+pub(super) const PORTS_JSON: &str = "\
+With --json an object: Containers, a list of objects with Id, Name, Isolation, NetworkMode,
+  Listening: a list of Protocol, Ip, Port, Pid, Process
+  Published: a list of Protocol, HostIp, HostPort, Ip, Port, Listening (whether somebody does)
+  Connections: a list of Protocol, Direction (in, out), Ip, Port, PeerIp, PeerPort, Pid, Process
+  Truncated (there are more sockets), Error (why the sockets are not known, or null)
+Pid and Process are null where no process was found. Fields may be added; none change or go.";
+
+pub(super) const FIREWALL_JSON: &str = "\
+With --json an object:
+  State: whether the kernel has the rules (held, unused, unwatched, differs)
+  Containers: a list of objects with Id, Name, Isolation, NetworkMode, Running,
+    Networks: a list of Id, Name, Driver, Bridge, Link, Interface, Addresses,
+      Reaches (Host: all, gateway or none; Containers, Public, Private: true or false; Ranges),
+      ReachedBy (Host, Containers: true or false), Others (names of those containers)
+    Published: a list of Protocol, HostIp, HostPort, Ip, Port
+    Rules: a list of Words, Why, Syntax
+  Networks: a list of Id, Name, Driver, Bridge, Rules; without CONTAINER only
+  Rules: those that are nobody's in particular; without CONTAINER only
+Fields may be added; none change or go.";
+
+/// Of what is looked at from outside, one or all.
+#[derive(Debug, Args)]
+pub(crate) struct SeeArgs {
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// [default: all that run]
+    pub(crate) container: Option<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetworkCommand {
     /// Connect a container to a network

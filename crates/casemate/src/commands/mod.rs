@@ -4,6 +4,7 @@ mod attach;
 mod create;
 pub(crate) mod doctor;
 mod exec;
+mod firewall;
 mod images;
 mod info;
 mod inspect;
@@ -13,6 +14,7 @@ mod load;
 mod logs;
 mod network;
 mod port;
+mod ports;
 mod ps;
 mod pull;
 mod rm;
@@ -23,9 +25,10 @@ mod top;
 use std::path::Path;
 use std::process::ExitCode;
 
-use casemate_client::Refusal;
+use casemate_client::{Client, Refusal, path};
+use serde_json::Value;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, SeeArgs};
 use crate::connect::connect;
 use crate::daemon;
 use crate::report::{CliError, print_error};
@@ -81,6 +84,8 @@ async fn asked(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Inspect(args) => inspect::run(client, &args).await,
         Command::Top(args) => done(top::run(client, &args).await),
         Command::Port(args) => done(port::run(client, &args).await),
+        Command::Ports(args) => done(ports::run(client, &args).await),
+        Command::Firewall(args) => done(firewall::run(client, &args).await),
         Command::Network(command) => network::run(client, command).await,
         Command::Pull(args) => done(pull::run(client, &args).await),
         Command::Load(args) => done(load::run(client, &args).await),
@@ -95,6 +100,16 @@ async fn asked(cli: Cli) -> Result<ExitCode, CliError> {
         | Command::Initramfs { .. }
         | Command::Keeper(_) => unreachable!("no daemon is asked for it"),
     }
+}
+
+/// What Casemate's own part of the API has of this name.
+async fn see(client: &Client, what: &str, args: &SeeArgs) -> Result<Value, CliError> {
+    let call = client.get(path(&["casemate", what]));
+    let call = match &args.container {
+        Some(container) => call.query("container", container),
+        None => call,
+    };
+    Ok(call.send().await?.json().await?)
 }
 
 fn done(result: Result<(), CliError>) -> Result<ExitCode, CliError> {

@@ -290,6 +290,13 @@ impl Entry {
         Ok(client.processes().await?)
     }
 
+    /// Those of the network that it is in, as its own kernel knows them.
+    pub async fn sockets(&self) -> Result<casemate_wire::Sockets, Failure> {
+        self.settled().await;
+        let client = self.client().ok_or_else(|| not_running(self))?;
+        Ok(client.sockets().await?)
+    }
+
     pub async fn resize(&self, size: TerminalSize) -> Result<(), Failure> {
         self.settled().await;
         let client = self.client().ok_or_else(|| not_running(self))?;

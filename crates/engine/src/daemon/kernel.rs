@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
-use casemate_net::{Firewall, LinkError, Links, Network, Nft, NftError, Policy, Watch};
+use casemate_net::{Explained, Firewall, LinkError, Links, Network, Nft, NftError, Policy, Watch, explain};
 use ipnet::IpNet;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -35,6 +35,31 @@ pub enum KernelError {
     File { path: PathBuf, source: io::Error },
     #[error("another daemon has the networks of this network namespace ({path} is locked)")]
     Taken { path: PathBuf },
+}
+
+/// How the kernel's rules are, as far as is known without a look: who changes them
+/// is heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirewallState {
+    /// Nobody has needed any.
+    Unused,
+    /// They are what they should be.
+    Held,
+    /// They were when they were set; nobody would hear of a change.
+    Unwatched,
+    /// They are being changed, or could not be.
+    Differs,
+}
+
+impl FirewallState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unused => "unused",
+            Self::Held => "held",
+            Self::Unwatched => "unwatched",
+            Self::Differs => "differs",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -116,6 +141,28 @@ impl Kernel {
         blocking(move || firewall.lock().unwrap_or_else(PoisonError::into_inner).update(&policy)).await?;
         *done = newest;
         Ok(())
+    }
+
+    /// Waits for a change that is under way. `watched` is whether somebody would hear
+    /// of another program's.
+    pub(super) async fn state(&self, policy: impl Fn() -> Policy, watched: bool) -> FirewallState {
+        if self.wanted.get() == 0 {
+            return FirewallState::Unused;
+        }
+        let Some(host) = self.host.get() else { return FirewallState::Differs };
+        // As long as it is held, nothing is changed.
+        let _done = self.done.lock().await;
+        let policy = self.complete(policy());
+        match host.firewall.lock().unwrap_or_else(PoisonError::into_inner).holds(&policy) {
+            true if watched => FirewallState::Held,
+            true => FirewallState::Unwatched,
+            false => FirewallState::Differs,
+        }
+    }
+
+    /// What is there because there are containers, whoever they are.
+    pub(super) fn rules_of_host(&self) -> Vec<Explained> {
+        explain(&self.complete(Policy::default()), &Policy::default())
     }
 
     fn complete(&self, policy: Policy) -> Policy {

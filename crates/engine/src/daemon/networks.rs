@@ -12,7 +12,7 @@ use casemate_wire::Rewired;
 
 use super::entry::{Entry, Status};
 use super::events::Subject;
-use super::kernel::{Kernel, KernelError};
+use super::kernel::{FirewallState, Kernel, KernelError};
 use super::{Daemon, blocking, to_its_end};
 use crate::container::Container;
 use crate::error::{OpenError, StartError};
@@ -85,6 +85,7 @@ impl Daemon {
             tokio::task::spawn_local(async move {
                 if let Err(error) = this.kernel.watch(|| this.networks.borrow().policy()).await {
                     tracing::error!(error = casemate_model::chain(&error), "the firewall is not watched");
+                    this.watched.set(false);
                 }
             });
         }
@@ -409,6 +410,16 @@ impl Daemon {
         self.open_way(&attachment).await.map_err(as_connect)?;
         let (path, record) = (container.paths.attachments(), attachment.record());
         blocking(move || file::write(&path, &record, Durability::Ordered)).await.map_err(ConnectError::Record)
+    }
+
+    /// Whether the kernel's rules are what [`Networks::policy`] says.
+    pub async fn firewall_state(&self) -> FirewallState {
+        self.kernel.state(|| self.networks.borrow().policy(), self.watched.get()).await
+    }
+
+    /// Rules that are nobody's in particular.
+    pub fn rules_of_host(&self) -> Vec<casemate_net::Explained> {
+        self.kernel.rules_of_host()
     }
 
     /// All networks, for reading.

@@ -300,3 +300,40 @@ fn what_is_no_port_is_refused() {
         assert!(error.starts_with("invalid port specification"), "{error}");
     }
 }
+
+#[test]
+fn rules_are_told_by_whom_they_are_there_for() {
+    let mut bed = Bed::new();
+    let published = |record: &mut ContainerRecord| {
+        let at = vec![BindingRecord { ip: "0.0.0.0".to_owned(), port: "8080".to_owned() }];
+        record.networking.published = BTreeMap::from([("80/tcp".to_owned(), at)]);
+    };
+    let (one, two) = (bed.container(1, published), bed.container(2, |_| {}));
+    let sealed = bed.container(3, |record| record.host.network_mode = "sealed".to_owned());
+    for container in [&one, &two, &sealed] {
+        bed.networks.attach(container).unwrap();
+    }
+    let ContainerRules { ways, publications, rules } = bed.networks.rules_of(&one.id);
+    let [way] = &ways[..] else { panic!("{ways:?}") };
+    assert_eq!((way.network.as_str(), way.host, &way.outside), ("bridge", HostReach::All, &Outside::All));
+    assert_eq!((way.with_others, &way.others[..], way.from_host), (true, &["c2".to_owned()][..], true));
+    assert_eq!(publications.len(), 1, "{publications:?}");
+    let address = way.addresses[0].to_string();
+    let is_ones = |rule: &Explained| rule.syntax.contains(&address) || rule.syntax.contains(&way.link);
+    assert!(rules.iter().all(is_ones) && rules.iter().any(|rule| rule.syntax.contains(" publish_any4 ")), "{rules:?}");
+
+    let of_sealed = bed.networks.rules_of(&sealed.id);
+    let way = &of_sealed.ways[0];
+    assert_eq!((way.host, way.with_others, way.from_host), (HostReach::Nothing, false, false));
+    assert_eq!(way.outside, Outside::Some(Egress { public: true, ranges: Vec::new() }));
+    assert!(of_sealed.publications.is_empty());
+    assert!(!of_sealed.rules.iter().any(|rule| rule.syntax.contains("publish")), "{of_sealed:?}");
+
+    let of_networks = bed.networks.rules_of_networks();
+    assert_eq!(of_networks.iter().map(|rules| rules.name.as_str()).collect::<Vec<_>>(), ["bridge", "sealed"]);
+    assert!(of_networks.iter().all(|of| !of.rules.is_empty() && of.rules.iter().all(|rule| !is_ones(rule))));
+
+    bed.networks.detach(&one.id);
+    let gone = bed.networks.rules_of(&one.id);
+    assert!(gone.ways.is_empty() && gone.publications.is_empty() && gone.rules.is_empty());
+}

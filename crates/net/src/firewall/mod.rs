@@ -60,6 +60,12 @@ impl Firewall {
         Ok(())
     }
 
+    /// Whether this is what the tables hold, as far as is known: since they were set,
+    /// somebody else may have changed them.
+    pub fn holds(&self, policy: &Policy) -> bool {
+        self.elements.as_ref().is_some_and(|present| *present == elements(policy))
+    }
+
     /// Takes the tables away.
     pub fn remove(&mut self) -> Result<(), NftError> {
         self.elements = None;

@@ -65,6 +65,9 @@ impl Service for Deaf {
     async fn processes(&self) -> Result<Vec<ContainerProcess>, Failure> {
         not_here()
     }
+    async fn sockets(&self) -> Result<Sockets, Failure> {
+        not_here()
+    }
     async fn stats(&self) -> Result<Stats, Failure> {
         not_here()
     }

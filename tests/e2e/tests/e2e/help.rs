@@ -11,7 +11,7 @@ fn the_engines_options_are_in_its_own_help_only() {
         assert!(help.contains("Engine options:") && OF_THE_ENGINE.iter().all(|option| help.contains(option)), "{help}");
         for command in [
             "run", "exec", "ps", "kill", "stop", "rm", "logs", "inspect", "top", "load", "images", "rmi", "info",
-            "doctor", "daemon",
+            "doctor", "daemon", "port", "ports", "firewall",
         ] {
             let help = engine.cli(&[command, "--help"]).ok().out();
             assert!(help.contains("Usage: casemate"), "{help}");

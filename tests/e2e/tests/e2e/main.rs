@@ -22,6 +22,7 @@ mod logs;
 mod on_demand;
 mod options;
 mod robustness;
+mod seeing;
 mod signals;
 mod streams;
 mod terminals;

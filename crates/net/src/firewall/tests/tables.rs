@@ -198,7 +198,7 @@ fn what_is_there_because_of_a_container_is_told() {
         "frames from cm-two have the hardware address 02:42:0a:01:00:03",
         "packets from cm-two come from 10.1.0.3",
         "cm-two reaches no other container, and not the host",
-        "10.1.0.3 reaches public addresses, and no others",
+        "10.1.0.3 reaches public addresses",
         "tcp port 8080 of all the host's addresses leads to 10.1.0.3 port 80",
     ] {
         assert!(words.contains(&expected), "{expected}: {words:?}");
@@ -207,4 +207,62 @@ fn what_is_there_because_of_a_container_is_told() {
         !words.iter().any(|words| words.contains("10.1.0.2 ") || words.contains("cm-one") || words.contains(" has "))
     );
     assert_eq!(crate::explain(&whole, &whole), []);
+}
+
+#[test]
+fn nothing_is_there_without_words_and_a_reason() {
+    let publication = |host: &str, to: &str| Publication {
+        protocol: Protocol::Udp,
+        host: host.parse().unwrap(),
+        to: to.parse().unwrap(),
+    };
+    let reaches = [Reach::Host, Reach::Outside, Reach::Internal, Reach::Sealed];
+    let mut whole = Policy {
+        networks: (1..=4).zip(reaches).map(|(number, reach)| network(number, reach)).collect(),
+        publications: vec![
+            publication("192.0.2.1:53", "10.1.0.2:53"),
+            publication("0.0.0.0:54", "10.1.0.2:53"),
+            publication("127.0.0.1:55", "10.1.0.2:53"),
+            publication("[::]:54", "[fd01::2]:53"),
+        ],
+        closed_v4: true,
+        closed_v6: true,
+        ..Policy::default()
+    };
+    for network in 1..=4 {
+        whole.ports.push(PortPolicy {
+            link: format!("cm-{network}"),
+            bridge: format!("br{network}"),
+            mac: MacAddress::of([10, network, 0, 2].into()),
+            addresses: vec![[10, network, 0, 2].into(), format!("fd0{network}::2").parse().unwrap()],
+            egress: Egress { public: true, ranges: vec!["192.168.0.0/16".parse().unwrap()] },
+        });
+    }
+    let explained = crate::explain(&whole, &Policy::default());
+    for one in &explained {
+        assert!(!one.why.is_empty() && !one.words.contains(" casemate "), "{one:?}");
+        assert!(one.syntax.starts_with("add element "), "{one:?}");
+    }
+    let said = |syntax: &str| {
+        let one =
+            explained.iter().find(|one| one.syntax == syntax).unwrap_or_else(|| panic!("{syntax}: {explained:?}"));
+        one.words.as_str()
+    };
+    // One name, in two tables.
+    assert_eq!(said("add element inet casemate gateways4 { \"br4\" . 10.4.0.1 }"), "10.4.0.1 is the host's on br4");
+    assert_eq!(
+        said("add element bridge casemate gateways4 { \"cm-4\" . 10.4.0.1 }"),
+        "cm-4 may ask by ARP for its gateway 10.4.0.1, and no other"
+    );
+}
+
+#[test]
+fn what_is_held_is_known() {
+    let Some(node) = Node::new() else { return };
+    let mut firewall = firewall();
+    assert!(!firewall.holds(&Policy::default()));
+    node.run(|_| firewall.replace(&policy(1))).unwrap();
+    assert!(firewall.holds(&policy(1)) && !firewall.holds(&policy(2)));
+    node.run(|_| firewall.remove()).unwrap();
+    assert!(!firewall.holds(&policy(1)));
 }
