@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# What containers' networks carry, beside what the kernel and QEMU alone do: scripts/bench-network.sh PREFIX [ROUNDS]
-# (5 by default), as root. Prints medians of all rounds, and of the ratios to each floor round by round.
+# What containers' networks carry, beside what the kernel and QEMU alone do, and what the last of many containers on one
+# network costs beside the first: scripts/bench-network.sh PREFIX [ROUNDS [CONTAINERS]] (5 and 200 by default), as root.
+# Prints medians of all rounds, and of the ratios to each floor round by round.
 #
 #   process: containers of the bridge network      floor: network namespaces on a bridge, by veth
 #   hyperv:  a container of the bridge network     floor: bare QEMU, the same machine and kernel, with a tap on a bridge
 #
 # All of it in a network namespace and in directories of its own. In turn, so that a slow moment is in both halves of a ratio.
 set -euo pipefail
-usage="usage: $0 PREFIX [ROUNDS]"
+usage="usage: $0 PREFIX [ROUNDS [CONTAINERS]]"
 prefix=$(realpath "${1:?$usage}")
 rounds=${2:-5}
+containers=${3:-200}
 seconds=2
 
 if [ -z "${CASEMATE_BENCH_INSIDE:-}" ]; then
@@ -142,4 +144,23 @@ for (label, unit), values in figures.items():
         ratios = [value / other for value, other in zip(values, others)]
         print(f"{label:24} {unit:8} {row(values, '%.2f'):>24} {row(others, '%.2f'):>24} {row(ratios, '%.2f'):>24}")
 PYTHON
+
+# --- Many on one network. The first of all pays for the bridge and the tables.
+casemate network create many >/dev/null
+casemate run --rm --network many busybox true
+rules() { nft -s list ruleset | grep -cE '^\s+(ct|ip|ip6|iifname|oifname|meta|ether|arp|tcp|udp|fib|jump|goto|accept|drop|return|counter)\b'; }
+few=$(rules)
+for ((n = 0; n < containers; n++)); do
+    start=$(date +%s%N)
+    casemate run -d --network many --name "many$n" busybox sleep 100000 >/dev/null
+    echo $(($(date +%s%N) - start)) >>"$work/starts"
+done
+python3 - "$work/starts" <<'PYTHON'
+import statistics, sys
+starts = [int(line) / 1e6 for line in open(sys.argv[1])]
+first, last = statistics.median(starts[:20]), statistics.median(starts[-20:])
+print(f"{len(starts)} containers on one network: `run -d` of the first 20 {first:.1f} ms, of the last 20 {last:.1f} ms "
+      f"(medians): {last / first:.2f}x")
+PYTHON
+echo "lines of rules: $few with none of them, $(rules) with all"
 echo "load at the end: $(cut -d' ' -f1-3 "$work/load"); rounds: $rounds"

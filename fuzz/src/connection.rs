@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use casemate_model::{
-    Bytes, Capabilities, Container, ContainerId, Device, DeviceAccess, EtcFiles, Limits, MemorySwap, Namespaces,
+    Bytes, Capabilities, Card, Container, ContainerId, Device, DeviceAccess, EtcFiles, Limits, MemorySwap, Namespaces,
     NanoCpus, OutputStream, Process, ProcessRef, Rlimit, RlimitKind, Seccomp, Signal, Sysctl, TerminalSize, Tmpfs,
 };
 use casemate_wire::connection::{MAX_WINDOWS, WINDOW};

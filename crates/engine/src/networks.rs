@@ -28,6 +28,7 @@ pub(crate) use attach::Mode;
 pub use casemate_net::{Egress, Explained, ParseAddressPoolError};
 pub use create::{CreateNetworkRequest, SubnetRequest};
 pub use error::{ConnectError, NetworkError, PublishError};
+pub use etc::RESOLVER;
 pub use explain::{ContainerRules, HostReach, NetworkRules, Outside, Way};
 pub(crate) use ports::{check as check_ports, is_port};
 pub use wiring::Wiring;

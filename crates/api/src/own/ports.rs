@@ -11,7 +11,7 @@
 //!     "Error": TEXT | null }] }                              why the sockets are not told
 //! ```
 //!
-//! `Pid` and `Process` are null where no process of the container was found to have
+//! The embedded resolver's own sockets are left out. `Pid` and `Process` are null where no process of the container was found to have
 //! the socket. Sockets of the host's are not told of a container on its network; with
 //! `container:ID` for a mode, they are those that the two share.
 
@@ -20,6 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use casemate_engine::daemon::Entry;
+use casemate_engine::networks::RESOLVER;
 use casemate_model::{ContainerId, ErrorClass, Failure, Protocol, Publication};
 use casemate_wire::{Socket, SocketOwner, Sockets};
 use futures::future::join_all;
@@ -112,7 +113,9 @@ impl<'s> Seen<'s> {
         let is_inside = |local: SocketAddr, peer: SocketAddr| {
             peer.ip().is_loopback() || addresses.contains(&peer.ip()) || ends.contains(&(peer, local))
         };
-        let mut listening: Vec<&Socket> = sockets.iter().filter(|socket| socket.peer.is_none()).collect();
+        let is_resolver = |socket: &&Socket| socket.owner.is_none() && socket.local.ip() == RESOLVER;
+        let listening = sockets.iter().filter(|socket| socket.peer.is_none() && !is_resolver(socket));
+        let mut listening: Vec<&Socket> = listening.collect();
         let mut crossing: Vec<(&Socket, SocketAddr)> = sockets
             .iter()
             .filter_map(|socket| Some((socket, socket.peer?)))
@@ -182,6 +185,7 @@ mod tests {
             socket(udp, "10.1.0.2:80", Some("10.1.0.1:50000")),
             socket(tcp, "[::]:80", None),
             socket(tcp, "0.0.0.0:22", None),
+            socket(udp, "127.0.0.11:40005", None),
         ];
         let addresses = ["10.1.0.2".parse().unwrap()];
         let seen = Seen::of(&sockets, &addresses);

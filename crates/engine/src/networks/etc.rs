@@ -9,7 +9,7 @@ use casemate_record::HostRecord;
 use crate::options::ExtraHost;
 
 /// Where a container's resolver is; Docker's.
-pub(super) const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+pub const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
 /// systemd-resolved's own servers, where the host's file names only its stub.
 const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
