@@ -10,7 +10,7 @@ PREFIX ?= /usr/local
 # Where Docker's client is for the tests, if the host has none.
 DOCKER_CLIENT := $(CARGO_TARGET_DIR)/docker-client
 
-.PHONY: all build packages test-packages casemate docker-init agent kernel busybox run test test-all lint bench fuzz install uninstall clean
+.PHONY: all build packages test-packages casemate docker-init agent kernel busybox run test test-all lint bench bench-network fuzz install uninstall clean
 
 all: build
 
@@ -76,6 +76,12 @@ fuzz: packages
 bench: build
 	@scripts/install-packages.sh packages/bench.txt
 	CASEMATE_BENCH_PREFIX=$(OUT) $(CARGO) run --release --locked -p casemate-bench
+
+# Network throughput beside that of the kernel and QEMU alone, and many containers on one network.
+bench-network: build
+	@scripts/install-packages.sh packages/bench.txt
+	@scripts/install-docker-client.sh $(DOCKER_CLIENT)
+	PATH="$$PATH:$(DOCKER_CLIENT)" scripts/bench-network.sh $(OUT)
 
 install: build
 	scripts/install.sh $(OUT) $(PREFIX) $(DESTDIR)

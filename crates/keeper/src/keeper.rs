@@ -11,7 +11,7 @@ use casemate_model::{Classify, ContainerId, ContainerName, ErrorClass, Exited, F
 use casemate_record::file::{self, Durability, RecordError};
 use casemate_record::log::{AttributesRecord, LogFile, Retention};
 use casemate_record::{ContainerPaths, StateRecord};
-use casemate_wire::{Create, Place, Started};
+use casemate_wire::{Create, Place, Rewired, Started};
 use tokio::sync::{Mutex, MutexGuard, OnceCell, watch};
 use tokio::task::JoinSet;
 
@@ -80,6 +80,8 @@ pub(crate) struct Prepared {
     stdin_once: bool,
     /// Opened by the first client that wants it.
     input: OnceCell<ClientInput>,
+    /// Held while its networks are changed.
+    rewiring: Mutex<()>,
     /// What it was prepared for is not wanted any more.
     given_up: Cell<bool>,
     timeline: Timeline,
@@ -184,6 +186,7 @@ impl Keeper {
             terminal,
             stdin_once,
             input: OnceCell::new(),
+            rewiring: Mutex::new(()),
             given_up: Cell::new(false),
             timeline,
         })
@@ -395,6 +398,23 @@ impl Keeper {
             prepared.given_up.set(true);
             self.destroy(&prepared.backend, false).await;
         }
+    }
+
+    /// What was begun is ended, whatever becomes of the caller.
+    pub(crate) async fn rewire(self: &Rc<Self>, rewired: Rewired) -> Result<(), Failure> {
+        let this = Rc::clone(self);
+        to_its_end(async move {
+            let running = this.running()?;
+            let _rewiring = running.rewiring.lock().await;
+            // A guest that stands still changes nothing.
+            if running.paused() && matches!(running.backend, Backend::Vm(_)) {
+                let message = format!("container {} is paused: unpause it to change its networks", this.id);
+                return Err(Failure::new(ErrorClass::Conflict, message));
+            }
+            let pid = running.state.borrow().pid;
+            running.network.rewire(&rewired, &running.backend, pid).await
+        })
+        .await
     }
 
     pub(crate) fn running(&self) -> Result<Rc<Prepared>, Failure> {

@@ -124,23 +124,37 @@ impl Network {
         Ok(())
     }
 
-    /// Wires what is wanted and not there, and takes away what is not wanted.
-    pub(crate) async fn rewire(&self, rewired: &Rewired, backend: &Backend) -> Result<(), Failure> {
+    /// Wires what is wanted and not there, and takes away what is not wanted. `pid`
+    /// is the init's.
+    pub(crate) async fn rewire(&self, rewired: &Rewired, backend: &Backend, pid: Option<u32>) -> Result<(), Failure> {
         let Rewired { network: wanted, hosts, resolv_conf } = rewired;
         let (hosts, resolv_conf) = (hosts.clone(), resolv_conf.clone());
         match backend {
             Backend::Process(supervisor) => {
+                if wanted.namespace == NetworkNamespace::Own {
+                    self.find_namespace(pid)?;
+                }
                 self.rewire_pairs(&wanted.links).await?;
                 supervisor.rewrite_etc(hosts, resolv_conf)?;
             }
             Backend::Vm(vm) => {
                 let host = self.host().map_err(|error| Failure::from_error(&error))?;
                 self.cards.rewire(host, &wanted.links).await?;
-                vm.reconfigure(Reconfigured { cards: self.cards.told(), hosts, resolv_conf }).await?;
+                vm.reconfigure(&Reconfigured { cards: self.cards.told(), hosts, resolv_conf }).await?;
             }
         }
         self.answer_from_now_on(wanted.resolver.as_ref(), backend).await?;
         self.ports.set(&wanted.publications).await
+    }
+
+    /// One that began without links was made with its init.
+    fn find_namespace(&self, pid: Option<u32>) -> Result<(), Failure> {
+        if let (None, Some(pid)) = (self.namespace.get(), pid) {
+            let path = format!("/proc/{pid}/ns/net");
+            let opened = File::open(&path).map_err(|error| unopened(path.as_ref(), &error))?;
+            let _ = self.namespace.set(opened.into());
+        }
+        Ok(())
     }
 
     async fn rewire_pairs(&self, wanted: &[Link]) -> Result<(), Failure> {

@@ -101,8 +101,7 @@ impl Service for Desk {
     }
 
     async fn rewire(&self, rewired: Rewired) -> Result<(), Failure> {
-        let running = self.keeper.running()?;
-        running.network.rewire(&rewired, &running.backend).await
+        self.keeper.rewire(rewired).await
     }
 
     async fn reconfigure(&self, _: Reconfigured) -> Result<(), Failure> {

@@ -16,7 +16,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use casemate_model::{ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize};
+use casemate_model::{
+    ErrorClass, ExitStatus, Exited, Failure, Limits, OutputStream, Process, ProcessRef, Signal, TerminalSize,
+};
 use casemate_record::VmRecord;
 use casemate_vm::VmSize;
 use casemate_wire::{
@@ -35,6 +37,9 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a guest may take to pass on a kill before its VM is killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a guest may take to change its network, on a busy host too.
+const NETWORK_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct VmMode {
@@ -232,14 +237,19 @@ impl VmMode {
         Ok(Stats { vm: Some(VmCost { cpu_ns: cost.cpu.total_ns, memory: cost.memory.without_cache() }), ..stats })
     }
 
-    pub(crate) async fn reconfigure(&self, reconfigured: Reconfigured) -> Result<(), Failure> {
-        let client = self.client.clone();
-        self.tell(async move { client.reconfigure(&reconfigured).await }).await
+    pub(crate) async fn reconfigure(&self, reconfigured: &Reconfigured) -> Result<(), Failure> {
+        self.answered_soon(self.client.reconfigure(reconfigured)).await
     }
 
     /// What the container asks its resolver: see [`Client::resolve`].
     pub(crate) async fn resolve(&self) -> Result<Stream, Failure> {
-        self.ending.answered(self.client.resolve()).await
+        self.answered_soon(self.client.resolve()).await
+    }
+
+    /// Nobody waits for ever for a guest that answers other questions.
+    async fn answered_soon<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, Failure> {
+        let answered = tokio::time::timeout(NETWORK_DEADLINE, self.ending.answered(call)).await;
+        answered.unwrap_or_else(|_| Err(Failure::new(ErrorClass::Timeout, "the guest did not change its network")))
     }
 
     pub(crate) fn record(&self) -> VmRecord {

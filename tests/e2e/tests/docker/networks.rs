@@ -268,6 +268,34 @@ both_modes! {
         docker.cli(&["network", "rm", "a", "b"]).ok();
     }
 
+    /// One that has no network at all has a namespace all the same.
+    fn one_without_networks_is_connected(docker: &Docker) {
+        docker.cli(&["network", "create", "a"]).ok();
+        docker.start("one", &["--network", "a"]);
+        docker.cli(&["network", "disconnect", "a", "one"]).ok();
+        docker.cli(&["restart", "-t", "0", "one"]).ok();
+        let links = docker.cli(&["exec", "one", "ip", "-o", "link"]).ok().out();
+        assert!(!links.contains("eth0"), "{links}");
+        let connected = docker.cli(&["network", "connect", "a", "one"]);
+        if docker.isolation() == "hyperv" {
+            // It was started without a card.
+            connected.complains("no network card left");
+            docker.cli(&["stop", "-t", "0", "one"]).ok();
+            docker.cli(&["network", "connect", "a", "one"]).ok();
+            docker.cli(&["start", "one"]).ok();
+        }
+        docker.cli(&["exec", "one", "ping", "-c", "1", "-W", "5", "one"]).ok();
+        docker.cli(&["pause", "one"]).ok();
+        let paused = docker.cli(&["network", "disconnect", "a", "one"]);
+        match docker.isolation() {
+            "hyperv" => paused.complains("is paused"),
+            _ => paused.ok(),
+        };
+        docker.cli(&["unpause", "one"]).ok();
+        docker.cli(&["rm", "-f", "one"]).ok();
+        docker.cli(&["network", "rm", "a"]).ok();
+    }
+
     /// What is sent to a name is answered then, though `bridge` has no names.
     fn one_of_bridge_gets_names_when_it_is_connected(docker: &Docker) {
         docker.cli(&["network", "create", "net"]).ok();
