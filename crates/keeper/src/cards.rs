@@ -58,45 +58,60 @@ impl Cards {
         self.0.borrow().iter().map(told).collect()
     }
 
-    /// Has these links and no others. What cannot be had is refused before anything
-    /// is changed.
-    pub(crate) async fn rewire(&self, host: &Links, wanted: &[Link]) -> Result<(), Failure> {
-        let mut cards = self.0.take();
-        let rewired = rewire(&mut cards, host, wanted).await;
-        self.0.replace(cards);
-        rewired
-    }
-}
-
-async fn rewire(cards: &mut [HostCard], host: &Links, wanted: &[Link]) -> Result<(), Failure> {
-    if wanted.len() > cards.len() {
-        return Err(too_few());
-    }
-    let is_at = |card: &HostCard, link: &Link| card.link.as_ref().is_some_and(|at| at.port == link.port);
-    for card in cards.iter_mut() {
-        match wanted.iter().find(|link| is_at(card, link)) {
-            Some(link) => card.link = Some(link.clone()),
-            None if card.link.is_some() => {
-                host.pull(&card.tap).await.map_err(|error| Failure::from_error(&error))?;
-                card.link = None;
-            }
-            None => {}
+    /// Takes links from their bridges that are not among these.
+    pub(crate) async fn pull_all_but(&self, host: &Links, wanted: &[Link]) -> Result<(), Failure> {
+        let is_unwanted = |link: &Link| !wanted.iter().any(|other| other.port == link.port);
+        let links: Vec<Link> = self.0.borrow().iter().filter_map(|card| card.link.clone()).collect();
+        for link in links.into_iter().filter(is_unwanted) {
+            host.pull(&link.port).await.map_err(|error| Failure::from_error(&error))?;
+            self.set(&link.port, link.port.clone(), None);
         }
+        Ok(())
     }
-    for link in wanted {
-        if cards.iter().any(|card| is_at(card, link)) {
-            continue;
+
+    /// Puts spare cards on the bridges of links that have none. What cannot be had is
+    /// refused before anything is changed.
+    pub(crate) async fn plug(&self, host: &Links, wanted: &[Link]) -> Result<(), Failure> {
+        if wanted.len() > self.0.borrow().len() {
+            return Err(too_few());
+        }
+        for link in wanted {
+            // From here on the link is the card's, to be pulled if this fails.
+            let Some(tap) = self.take(link)? else { continue };
+            let plugged = async {
+                host.plug(&tap, &link.port, port(host, link).await?).await?;
+                host.forward(&link.port).await
+            };
+            if let Err(error) = plugged.await {
+                // It may not have got as far as its new name.
+                if host.index_of(&tap).await.is_ok() {
+                    self.set(&link.port, tap, None);
+                }
+                return Err(Failure::from_error(&error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a card be for the link. Returns the name of its tap, if it was spare.
+    fn take(&self, link: &Link) -> Result<Option<String>, Failure> {
+        let mut cards = self.0.borrow_mut();
+        let has_it = |card: &HostCard| card.link.as_ref().is_some_and(|at| at.port == link.port);
+        if let Some(card) = cards.iter_mut().find(|card| has_it(card)) {
+            card.link = Some(link.clone());
+            return Ok(None);
         }
         let spare = cards.iter_mut().find(|card| card.link.is_none()).ok_or_else(too_few)?;
-        let plugged = async {
-            host.plug(&spare.tap, &link.port, port(host, link).await?).await?;
-            spare.tap.clone_from(&link.port);
-            host.forward(&link.port).await
-        };
-        plugged.await.map_err(|error| Failure::from_error(&error))?;
         spare.link = Some(link.clone());
+        Ok(Some(std::mem::replace(&mut spare.tap, link.port.clone())))
     }
-    Ok(())
+
+    /// Of the card whose tap is called so.
+    fn set(&self, tap: &str, name: String, link: Option<Link>) {
+        if let Some(card) = self.0.borrow_mut().iter_mut().find(|card| card.tap == tap) {
+            (card.tap, card.link) = (name, link);
+        }
+    }
 }
 
 /// No container has this address, nor the hardware address that it gives.

@@ -411,8 +411,7 @@ impl Keeper {
                 let message = format!("container {} is paused: unpause it to change its networks", this.id);
                 return Err(Failure::new(ErrorClass::Conflict, message));
             }
-            let pid = running.state.borrow().pid;
-            running.network.rewire(&rewired, &running.backend, pid).await
+            running.network.rewire(&rewired, &running.backend).await
         })
         .await
     }

@@ -124,79 +124,67 @@ impl Network {
         Ok(())
     }
 
-    /// Wires what is wanted and not there, and takes away what is not wanted. `pid`
-    /// is the init's.
-    pub(crate) async fn rewire(&self, rewired: &Rewired, backend: &Backend, pid: Option<u32>) -> Result<(), Failure> {
+    /// Wires what is wanted and not there, and takes away what is not wanted: that
+    /// first, since nobody in the container can hinder it.
+    pub(crate) async fn rewire(&self, rewired: &Rewired, backend: &Backend) -> Result<(), Failure> {
         let Rewired { network: wanted, hosts, resolv_conf } = rewired;
         let (hosts, resolv_conf) = (hosts.clone(), resolv_conf.clone());
+        self.unwire_all_but(&wanted.links, backend).await?;
+        if let Some(resolver) = &*self.resolver.borrow() {
+            resolver.set(wanted.resolver.as_ref());
+        }
+        self.ports.set(&wanted.publications).await?;
         match backend {
             Backend::Process(supervisor) => {
-                if wanted.namespace == NetworkNamespace::Own {
-                    self.find_namespace(pid)?;
+                if wanted.namespace == NetworkNamespace::Own && self.namespace.get().is_none() {
+                    // One that began without links was made with its init.
+                    let _ = self.namespace.set(supervisor.network_namespace()?);
                 }
-                self.rewire_pairs(&wanted.links).await?;
+                self.wire_pairs(&wanted.links).await.map_err(|error| Failure::from_error(&error))?;
                 supervisor.rewrite_etc(hosts, resolv_conf)?;
             }
             Backend::Vm(vm) => {
                 let host = self.host().map_err(|error| Failure::from_error(&error))?;
-                self.cards.rewire(host, &wanted.links).await?;
+                self.cards.plug(host, &wanted.links).await?;
                 vm.reconfigure(&Reconfigured { cards: self.cards.told(), hosts, resolv_conf }).await?;
             }
         }
-        self.answer_from_now_on(wanted.resolver.as_ref(), backend).await?;
-        self.ports.set(&wanted.publications).await
-    }
-
-    /// One that began without links was made with its init.
-    fn find_namespace(&self, pid: Option<u32>) -> Result<(), Failure> {
-        if let (None, Some(pid)) = (self.namespace.get(), pid) {
-            let path = format!("/proc/{pid}/ns/net");
-            let opened = File::open(&path).map_err(|error| unopened(path.as_ref(), &error))?;
-            let _ = self.namespace.set(opened.into());
+        if self.resolver.borrow().is_some() {
+            return Ok(());
         }
-        Ok(())
+        match backend {
+            Backend::Process(_) => self.answer_on_sockets(wanted.resolver.as_ref()),
+            Backend::Vm(vm) => self.answer_for(vm, wanted.resolver.as_ref()).await,
+        }
     }
 
-    async fn rewire_pairs(&self, wanted: &[Link]) -> Result<(), Failure> {
-        let failed = |error: &ConfigureError| Failure::from_error(error);
+    async fn unwire_all_but(&self, wanted: &[Link], backend: &Backend) -> Result<(), Failure> {
+        if matches!(backend, Backend::Vm(_)) {
+            let host = self.host().map_err(|error| Failure::from_error(&error))?;
+            return self.cards.pull_all_but(host, wanted).await;
+        }
         let unwanted = |port: &String| !wanted.iter().any(|link| link.port == *port);
         let gone: Vec<String> = self.wired.borrow_mut().extract_if(.., |port| unwanted(port)).collect();
         for port in gone {
             self.unwire(&port).await.map_err(|error| Failure::from_error(&error))?;
         }
+        Ok(())
+    }
+
+    async fn wire_pairs(&self, wanted: &[Link]) -> Result<(), ConfigureError> {
         for link in wanted {
             let is_there = self.wired.borrow().contains(&link.port);
             if !is_there {
-                self.wire(link).await.map_err(|error| failed(&error))?;
+                self.wire(link).await?;
             }
         }
-        self.lead_out(wanted).map_err(|error| failed(&error))
+        self.lead_out(wanted)
     }
 
     fn lead_out(&self, links: &[Link]) -> Result<(), ConfigureError> {
         let Some(namespace) = self.namespace.get() else { return Ok(()) };
         let interfaces: Vec<Interface> = links.iter().map(|link| link.interface.clone()).collect();
         lead_out(namespace.as_fd(), &interfaces)
-    }
-
-    /// One that answers goes on: somebody may have its address still.
-    async fn answer_from_now_on(
-        &self,
-        wanted: Option<&casemate_wire::Resolver>,
-        backend: &Backend,
-    ) -> Result<(), Failure> {
-        match (&*self.resolver.borrow(), wanted) {
-            (_, None) => return Ok(()),
-            (Some(resolver), Some(wanted)) => {
-                resolver.set(wanted);
-                return Ok(());
-            }
-            (None, Some(_)) => {}
-        }
-        match backend {
-            Backend::Process(_) => self.answer_on_sockets(wanted),
-            Backend::Vm(vm) => self.answer_for(vm, wanted).await,
-        }
     }
 
     /// Takes the links away from the host.

@@ -42,7 +42,7 @@ impl Resolver {
         };
         let inner = Rc::new(Inner::new(Rc::clone(&names), OnHost, settings));
         let resolver = Self { names, inner, serving: JoinSet::new() };
-        resolver.set(wanted);
+        resolver.set(Some(wanted));
         resolver
     }
 
@@ -71,8 +71,11 @@ impl Resolver {
         resolver
     }
 
-    /// Has it know and ask these from now on.
-    pub(crate) fn set(&self, wanted: &casemate_wire::Resolver) {
+    /// Has it know and ask these from now on, or nobody: it goes on answering, since
+    /// the container may still ask it.
+    pub(crate) fn set(&self, wanted: Option<&casemate_wire::Resolver>) {
+        let nobody = casemate_wire::Resolver::default();
+        let wanted = wanted.unwrap_or(&nobody);
         self.names.set(wanted);
         let of_host = |server: &IpAddr| Upstream {
             address: SocketAddr::new(*server, DNS),

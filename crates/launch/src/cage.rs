@@ -159,6 +159,11 @@ impl Cage {
         etc::write(dir, &self.etc.borrow())
     }
 
+    /// An error unless its init runs.
+    pub fn check_runs(&self) -> Result<(), LaunchError> {
+        self.init.alive().map(drop)
+    }
+
     /// Changes the running container's `/etc/hosts` and `/etc/resolv.conf`. What
     /// somebody else has changed in there stays.
     pub fn rewrite_etc(&self, hosts: String, resolv_conf: String) -> Result<(), LaunchError> {

@@ -2,7 +2,7 @@
 //! root. The container may write to them.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -45,13 +45,19 @@ pub(crate) fn rewrite(
 
 fn rewrite_one(dir: &Path, name: &str, new: impl FnOnce(&str) -> Option<String>) -> io::Result<()> {
     let path = dir.join(name);
-    let mut file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    // Somebody in the container may hold a lease, which an opening would wait for.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let mut file = match OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        opened => opened?,
+    };
     let Some(current) = read(&mut file)? else { return Ok(()) };
     match new(&current) {
         Some(new) if new != current => {
-            file.set_len(0)?;
-            io::Seek::rewind(&mut file)?;
-            file.write_all(new.as_bytes())
+            // In this order, so that something is there if there is no room.
+            file.rewind()?;
+            file.write_all(new.as_bytes())?;
+            file.set_len(new.len() as u64)
         }
         _ => Ok(()),
     }

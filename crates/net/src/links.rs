@@ -204,7 +204,7 @@ impl Links {
     /// Has a link be down and without addresses, as one that nobody has used.
     pub(crate) async fn clear(&self, index: u32) -> Result<(), LinkError> {
         let failed = LinkError::of("*", "cleared");
-        let down = LinkUnspec::new_with_index(index).down().build();
+        let down = LinkUnspec::new_with_index(index).down().mtu(ETHERNET_MTU).build();
         self.handle.link().set(down).execute().await.map_err(&failed)?;
         let addresses = self.handle.address().get().set_link_index_filter(index).execute();
         for address in addresses.try_collect::<Vec<_>>().await.map_err(&failed)? {
@@ -241,6 +241,9 @@ impl Links {
         Ok(found.map_or(0, |link| link.header.index))
     }
 }
+
+/// In bytes: what a link has that nobody says anything else of.
+pub(crate) const ETHERNET_MTU: u32 = 1500;
 
 /// Of the table that holds what nobody has asked for elsewhere.
 const MAIN: u8 = 254;

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use casemate_model::{Classify, ErrorClass};
 use rtnetlink::LinkUnspec;
 
-use crate::links::{LinkError, Links, Port};
+use crate::links::{ETHERNET_MTU, LinkError, Links, Port};
 
 /// Frames only, each behind a `virtio_net_hdr`, as QEMU's virtio-net takes them; a
 /// link of this name that is there already is an error.
@@ -48,12 +48,9 @@ impl Links {
     pub async fn plug(&self, name: &str, new_name: &str, port: Port) -> Result<(), LinkError> {
         let failed = LinkError::of(new_name, "made");
         let index = self.index_of(name).await?;
-        let mut link = LinkUnspec::new_with_index(index).controller(port.bridge);
+        let mut link = LinkUnspec::new_with_index(index).controller(port.bridge).mtu(port.mtu.unwrap_or(ETHERNET_MTU));
         if new_name != name {
             link = link.name(new_name.to_owned());
-        }
-        if let Some(mtu) = port.mtu {
-            link = link.mtu(mtu);
         }
         self.handle.link().set(link.build()).execute().await.map_err(&failed)?;
         self.bring_up(index, port).await.map_err(&failed)

@@ -23,6 +23,8 @@ mod writable;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -190,6 +192,16 @@ impl Supervisor {
     pub fn update(&self, limits: &Limits) -> Result<(), Failure> {
         self.init_runs()?;
         self.cage.update(limits).map_err(|error| Failure::from_error(&error))
+    }
+
+    /// The running container's.
+    pub fn network_namespace(&self) -> Result<OwnedFd, Failure> {
+        let path = format!("/proc/{}/ns/net", self.known(&ProcessRef::Init)?.pid());
+        let opened = File::open(&path);
+        // Only then is it certain that the number was still the init's.
+        self.cage.check_runs().map_err(|error| Failure::from_error(&error))?;
+        let opened = opened.map_err(|error| Failure::new(ErrorClass::Internal, format!("cannot open {path}: {error}")));
+        Ok(opened?.into())
     }
 
     /// Changes the container's `/etc/hosts` and `/etc/resolv.conf`, but for what

@@ -124,7 +124,7 @@ pub struct Link {
 }
 
 /// What answers at 127.0.0.11 inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolver {
     /// Files with the names of its networks' containers, each network's in one.
     pub networks: Vec<PathBuf>,

@@ -20,6 +20,9 @@ use crate::lock;
 /// again and again is not to be fought at full speed.
 const REPAIR_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// As long as they cannot be made.
+const LONGEST_REPAIR_PAUSE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Name of the note that says that there are rules.
 const USED: &str = "firewall";
 
@@ -116,6 +119,16 @@ impl Kernel {
         Ok(self.host().await?.links.remove(&network.bridge()).await?)
     }
 
+    /// Those that are still there.
+    pub(super) async fn remove_links(&self, names: impl Iterator<Item = String>) {
+        let Some(host) = self.host.get() else { return };
+        for name in names {
+            if let Err(error) = host.links.remove(&name).await {
+                tracing::error!(error = casemate_model::chain(&error), "link left behind");
+            }
+        }
+    }
+
     /// Whether the host has a link of this name.
     pub(super) async fn has_link(&self, name: &str) -> Result<bool, KernelError> {
         Ok(self.host().await?.links.index_of(name).await.is_ok())
@@ -177,16 +190,20 @@ impl Kernel {
         loop {
             watch.changed().await.map_err(KernelError::Watch)?;
             tracing::warn!("another program has changed the firewall's rules of containers: they are made anew");
-            let _done = self.done.lock().await;
-            let policy = self.complete(policy());
-            let firewall = Arc::clone(&host.firewall);
-            let replaced =
-                blocking(move || firewall.lock().unwrap_or_else(PoisonError::into_inner).replace(&policy)).await;
-            if let Err(error) = replaced {
+            let mut pause = REPAIR_PAUSE;
+            while let Err(error) = self.replace(host, &policy).await {
                 tracing::error!(error = casemate_model::chain(&error), "rules not made anew");
-                tokio::time::sleep(REPAIR_PAUSE).await;
+                tokio::time::sleep(pause).await;
+                pause = LONGEST_REPAIR_PAUSE.min(pause * 2);
             }
         }
+    }
+
+    async fn replace(&self, host: &Host, policy: &impl Fn() -> Policy) -> Result<(), KernelError> {
+        let _done = self.done.lock().await;
+        let policy = self.complete(policy());
+        let firewall = Arc::clone(&host.firewall);
+        Ok(blocking(move || firewall.lock().unwrap_or_else(PoisonError::into_inner).replace(&policy)).await?)
     }
 
     /// Packets are passed on between links from here on. Where they were not before,

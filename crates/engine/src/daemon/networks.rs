@@ -160,6 +160,10 @@ impl Daemon {
         if attachment.ends.is_empty() {
             return Ok(());
         }
+        self.set_way(attachment).await
+    }
+
+    async fn set_way(self: &Rc<Self>, attachment: &Attachment) -> Result<(), StartError> {
         self.realize_bridges(attachment).await?;
         self.write_names(attachment).await;
         self.apply().await.map_err(|error| StartError::Network(kernel_error("", error).into()))
@@ -190,9 +194,12 @@ impl Daemon {
 
     async fn write_names(&self, attachment: &Attachment) {
         for end in attachment.ends.iter().filter(|end| !end.names.is_empty()) {
-            let names = self.networks.borrow().names(&end.network);
             let path = self.engine.layout().network_names(&end.network);
             let _turn = self.naming.lock().await;
+            let names = match &*self.networks.borrow() {
+                networks if networks.find(&end.network).is_ok() => networks.names(&end.network),
+                _ => continue,
+            };
             if let Err(error) = blocking(move || file::write(&path, &names, Durability::Ordered)).await {
                 tracing::error!(error = casemate_model::chain(&error), "names of containers are not up to date");
             }
@@ -205,6 +212,8 @@ impl Daemon {
         if attachment.ends.is_empty() {
             return;
         }
+        // Of a keeper that was killed there may be some still.
+        self.kernel.remove_links(attachment.ends.iter().map(|end| end.endpoint.link())).await;
         self.write_names(&attachment).await;
         if let Err(error) = self.apply().await {
             tracing::error!(
@@ -278,7 +287,10 @@ impl Daemon {
             if let Some(network) = network.filter(|_| !record.bridge_is_given) {
                 this.kernel.take_down(&network).await.map_err(|error| kernel_error(&record.name, error))?;
             }
-            std::fs::remove_file(this.engine.layout().network_names(&record.id)).ok();
+            {
+                let _turn = this.naming.lock().await;
+                std::fs::remove_file(this.engine.layout().network_names(&record.id)).ok();
+            }
             this.apply().await.map_err(|error| kernel_error(&record.name, error))?;
             this.emit_network("destroy", &record.id, &[("name", &record.name), ("type", &record.driver)]);
             Ok(record)
@@ -306,12 +318,14 @@ impl Daemon {
             record.networking.endpoints.insert(name.clone(), wanted.clone());
             this.networks.borrow().check(container.isolation, &record.host.network_mode, &record.networking)?;
             this.networks.borrow_mut().connect(&container, &name, &wanted)?;
+            // Before it has it: a daemon that comes after is to know how far it may go.
+            this.keep_networking(&entry, record).await?;
             if let Err(error) = this.rewire(&entry, &container).await {
                 this.networks.borrow_mut().disconnect(&container, &name).ok();
                 this.rewire(&entry, &container).await.ok();
+                this.keep_networking(&entry, container.record.clone()).await?;
                 return Err(error);
             }
-            this.keep_networking(&entry, record).await?;
             let id = this.networks.borrow().find(&name)?.record.id.clone();
             this.note_network("connect", &id, &entry.id);
             Ok(())
@@ -343,7 +357,10 @@ impl Daemon {
             }
             let before = this.networks.borrow().attachment(&entry.id).cloned();
             this.networks.borrow_mut().disconnect(&container, &name)?;
-            this.rewire(&entry, &container).await?;
+            if let Err(error) = this.rewire(&entry, &container).await {
+                let (container, error) = (entry.id.short(), casemate_model::chain(&error));
+                tracing::warn!(%container, error, "the container does not know that it is disconnected");
+            }
             if let Some(before) = before {
                 this.write_names(&before).await;
             }
@@ -374,6 +391,9 @@ impl Daemon {
             )));
         }
         let container = entry.container();
+        if entry.status() == Status::Paused && container.isolation == casemate_model::Isolation::Hyperv {
+            return Err(ConnectError::Paused { name: entry.name() });
+        }
         let name = self.networks.borrow().find(network)?.record.name.clone();
         match (Mode::of(&container.record.host.network_mode), Mode::of(&name)) {
             (Mode::Container(_), _) => Err(ConnectError::Shares),
@@ -401,15 +421,13 @@ impl Daemon {
         };
         let wiring = Self::wiring_of(&self.networks.borrow(), container).map_err(as_connect)?;
         self.realize_bridges(&attachment).await.map_err(as_connect)?;
-        // A link that goes is gone before its rules are, and the other way round.
         let Wiring { network, hosts, resolv_conf } = wiring;
-        client
-            .rewire(&Rewired { network, hosts, resolv_conf })
-            .await
-            .map_err(|error| ConnectError::Refused(error.into()))?;
-        self.open_way(&attachment).await.map_err(as_connect)?;
+        let rewired = client.rewire(&Rewired { network, hosts, resolv_conf }).await;
+        // Whatever the container made of it: what it has no more is not let pass.
+        self.set_way(&attachment).await.map_err(as_connect)?;
         let (path, record) = (container.paths.attachments(), attachment.record());
-        blocking(move || file::write(&path, &record, Durability::Ordered)).await.map_err(ConnectError::Record)
+        blocking(move || file::write(&path, &record, Durability::Ordered)).await.map_err(ConnectError::Record)?;
+        rewired.map_err(|error| ConnectError::Refused(error.into()))
     }
 
     /// Whether the kernel's rules are what [`Networks::policy`] says.

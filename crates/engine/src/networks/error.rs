@@ -92,6 +92,8 @@ pub enum ConnectError {
     Host,
     #[error("{network} cannot be used with hyperv isolation: a utility VM has a network of its own; {instead}")]
     Hyperv { network: String, instead: &'static str },
+    #[error("container {name} is paused: unpause it to change its networks")]
+    Paused { name: String },
     #[error("cannot join network of a non running container: {name}")]
     NotRunning { name: String },
     #[error("{0}")]
@@ -113,7 +115,7 @@ impl Classify for ConnectError {
             Self::Already { .. } | Self::NotConnected { .. } | Self::Shares | Self::Private | Self::Host => {
                 ErrorClass::Forbidden
             }
-            Self::NotRunning { .. } => ErrorClass::Conflict,
+            Self::NotRunning { .. } | Self::Paused { .. } => ErrorClass::Conflict,
             Self::Hyperv { .. } | Self::Invalid(_) => ErrorClass::InvalidArgument,
             Self::Address { source: AddressError::None, .. } => ErrorClass::ResourceExhausted,
             Self::Address { .. } => ErrorClass::InvalidArgument,

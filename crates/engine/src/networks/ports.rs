@@ -70,7 +70,8 @@ impl Networks {
         let default = self.known.get(&main.network).and_then(|known| known.network.as_ref());
         let default = default.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |network| network.options.host_binding);
 
-        let mut picker = Picker { networks: self, container: &container.id, picked: Vec::new() };
+        let had = self.attached.get(&container.id).map_or(&[][..], |attachment| &attachment.publications);
+        let mut picker = Picker { networks: self, container: &container.id, had, picked: Vec::new() };
         for (port, binding) in wanted {
             let hosts = match address(&binding.ip)? {
                 Some(address) => vec![address],
@@ -92,6 +93,8 @@ impl Networks {
 struct Picker<'n> {
     networks: &'n Networks,
     container: &'n ContainerId,
+    /// What it has already stays the same port.
+    had: &'n [Publication],
     picked: Vec<Publication>,
 }
 
@@ -106,6 +109,11 @@ impl Picker<'_> {
         let chosen = range.as_ref().filter(|range| range.start() == range.end()).map(|range| *range.start());
         let candidates = range.unwrap_or_else(ephemeral);
         let said = format!("{}-{}", candidates.start(), candidates.end());
+        let had = self.had(protocol, hosts).filter(|port| candidates.contains(port));
+        if let Some(port) = had {
+            self.take(protocol, hosts, port);
+            return Ok(());
+        }
         for port in candidates {
             let at = |ip: IpAddr| SocketAddr::new(ip, port);
             let taken = hosts.iter().find_map(|(ip, _)| self.holder(protocol, at(*ip)).map(|holder| (at(*ip), holder)));
@@ -117,11 +125,28 @@ impl Picker<'_> {
                 (None, None) if !hosts.iter().all(|(ip, _)| is_free(protocol, at(*ip))) => continue,
                 (None, None) => {}
             }
-            let publications = hosts.iter().map(|(ip, to)| Publication { protocol, host: at(*ip), to: *to });
-            self.picked.extend(publications);
+            self.take(protocol, hosts, port);
             return Ok(());
         }
         Err(PublishError::Exhausted { protocol, range: said })
+    }
+
+    fn take(&mut self, protocol: Protocol, hosts: &[(IpAddr, SocketAddr)], port: u16) {
+        let publication =
+            |(ip, to): &(IpAddr, SocketAddr)| Publication { protocol, host: SocketAddr::new(*ip, port), to: *to };
+        self.picked.extend(hosts.iter().map(publication));
+    }
+
+    /// The port that leads to the same of the container, at all these addresses.
+    fn had(&self, protocol: Protocol, hosts: &[(IpAddr, SocketAddr)]) -> Option<u16> {
+        let at = |port: u16, ip: IpAddr, to: u16| {
+            let is_it = |of: &&Publication| {
+                of.protocol == protocol && of.host == SocketAddr::new(ip, port) && of.to.port() == to
+            };
+            self.had.iter().any(|of| is_it(&of)) && !self.picked.iter().any(|of| is_it(&of))
+        };
+        let ports = self.had.iter().map(|of| of.host.port());
+        ports.into_iter().find(|port| !hosts.is_empty() && hosts.iter().all(|(ip, to)| at(*port, *ip, to.port())))
     }
 
     /// Which container has it.

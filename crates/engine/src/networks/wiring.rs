@@ -160,8 +160,11 @@ impl Networks {
         let of_ends = attachment.ends.iter().flat_map(|end| &end.wanted.links);
         container.record.networking.links.iter().chain(of_ends).filter_map(|link| {
             let (name, alias) = link.split_once(':').unwrap_or((link, link));
-            let target =
-                self.attached.iter().find(|(id, of)| of.name.as_str() == name || id.as_str().starts_with(name));
+            let named = self.attached.iter().find(|(_, of)| of.name.as_str() == name);
+            let target = named.or_else(|| {
+                let mut by_id = self.attached.iter().filter(|(id, _)| id.as_str().starts_with(name));
+                by_id.next().filter(|_| by_id.next().is_none())
+            });
             target.map(|(id, of)| (alias, id, of))
         })
     }

@@ -109,6 +109,24 @@ both_modes! {
         docker.cli(&["network", "rm", "inside"]).ok();
     }
 
+    /// Its resolver, which it can still ask, tells one that has no network any more nothing.
+    fn disconnected_it_finds_nobody(docker: &Docker) {
+        let world = World::new();
+        let server = world.internet().serve_names(PUBLIC[1], &[("www.example", &["93.184.216.34"])]);
+        docker.cli(&["network", "create", "net"]).ok();
+        docker.start("web", &["--network", "net"]);
+        docker.start("one", &["--network", "net", "--dns", PUBLIC[1]]);
+        let ask = |name: &str| docker.cli(&["exec", "one", "nslookup", name, "127.0.0.11"]).out();
+        assert!(ask("www.example").contains("93.184.216.34"));
+        docker.cli(&["network", "disconnect", "net", "one"]).ok();
+        let asked = server.asked().len();
+        assert!(!ask("www.example").contains("93.184.216.34"));
+        assert!(!ask("web").contains("Address: 172."));
+        assert_eq!(server.asked().len(), asked);
+        docker.cli(&["rm", "-f", "one", "web"]).ok();
+        docker.cli(&["network", "rm", "net"]).ok();
+    }
+
     /// A container may be a name server itself.
     fn the_resolver_leaves_the_container_its_port(docker: &Docker) {
         docker.cli(&["network", "create", "net"]).ok();

@@ -296,6 +296,30 @@ both_modes! {
         docker.cli(&["network", "rm", "a"]).ok();
     }
 
+    /// As long as the container runs, whatever it is connected to.
+    fn ports_stay_the_same(docker: &Docker) {
+        for name in ["a", "b"] {
+            docker.cli(&["network", "create", name]).ok();
+        }
+        serving(docker, "web", "80", &["--network", "a", "-p", "80", "-p", "8080-8081:81"]);
+        let ports = || docker.cli(&["port", "web"]).ok().out();
+        let before = ports();
+        let served: u16 = before.lines().find_map(|line| line.strip_prefix("80/tcp -> 0.0.0.0:")).unwrap().parse().unwrap();
+        answers(&Node::here(), at("127.0.0.1", served), "web");
+        docker.cli(&["network", "connect", "--gw-priority", "1", "b", "web"]).ok();
+        assert_eq!(ports(), before);
+        answers(&Node::here(), at("127.0.0.1", served), "web");
+        docker.cli(&["network", "disconnect", "a", "web"]).ok();
+        assert_eq!(ports(), before);
+        answers(&Node::here(), at("127.0.0.1", served), "web");
+        docker.cli(&["network", "disconnect", "b", "web"]).ok();
+        assert_eq!(ports(), "");
+        is_silent(&Node::here(), at("127.0.0.1", served));
+        assert!(!rules().iter().any(|element| element.contains("cm-") || element.contains(&served.to_string())));
+        docker.cli(&["rm", "-f", "web"]).ok();
+        docker.cli(&["network", "rm", "a", "b"]).ok();
+    }
+
     /// What is sent to a name is answered then, though `bridge` has no names.
     fn one_of_bridge_gets_names_when_it_is_connected(docker: &Docker) {
         docker.cli(&["network", "create", "net"]).ok();
