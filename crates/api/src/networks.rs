@@ -68,13 +68,13 @@ pub(crate) async fn connect(mut call: Call, network: &str) -> Reply {
 #[serde(default, rename_all = "PascalCase")]
 struct Disconnect {
     container: Option<String>,
-    force: Option<bool>,
 }
 
+/// `Force` is for containers of other hosts, of which there are none.
 pub(crate) async fn disconnect(mut call: Call, network: &str) -> Reply {
-    let Disconnect { container, force } = call.json().await?;
+    let Disconnect { container } = call.json().await?;
     let entry = call.container(&named(container)?)?;
-    call.daemon.disconnect(&entry, network, force.unwrap_or(false)).await?;
+    call.daemon.disconnect(&entry, network).await?;
     reply::empty(StatusCode::OK)
 }
 

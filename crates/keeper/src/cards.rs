@@ -129,7 +129,8 @@ fn too_few() -> Failure {
         hint: Some("stop it, connect it, and start it again".to_owned()),
         ..Failure::new(
             ErrorClass::Conflict,
-            "the container has no network card left: a utility VM has those it started with, and one to spare",
+            "the container has no network card left: a utility VM has those that it was started with, and one to spare if \
+             there were any",
         )
     }
 }

@@ -432,6 +432,7 @@ impl Keeper {
     }
 
     async fn destroy_prepared(&self, prepared: &Prepared, keep_disk: bool) {
+        prepared.network.stop_answering();
         self.destroy(&prepared.backend, keep_disk).await;
         prepared.network.unwire_all().await;
     }

@@ -65,7 +65,7 @@ impl NamesFile {
     }
 }
 
-/// The first network that knows a name is who tells, as in Docker.
+/// The first network that knows an address of a family is who tells, as in Docker.
 impl Names for NetworkNames {
     fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let networks = self.read();
@@ -77,12 +77,20 @@ impl Names for NetworkNames {
         if let Some(linked) = linked {
             return Some(addresses(linked).collect());
         }
-        networks.iter().find_map(|network| {
+        let mut all: Option<Vec<IpAddr>> = None;
+        for network in networks {
             let name = within(name, &network.network).unwrap_or(name);
             let called = |container: &&NamedRecord| container.names.iter().any(|known| is(known, name));
             let mut found = network.containers.iter().filter(called).peekable();
-            found.peek().is_some().then(|| found.flat_map(addresses).collect())
-        })
+            if found.peek().is_none() {
+                continue;
+            }
+            let known = all.get_or_insert_default();
+            let has = |is_v4: bool| known.iter().any(|address| address.is_ipv4() == is_v4);
+            let (has_v4, has_v6) = (has(true), has(false));
+            known.extend(found.flat_map(addresses).filter(|new| if new.is_ipv4() { !has_v4 } else { !has_v6 }));
+        }
+        all
     }
 
     fn name(&self, address: IpAddr) -> Option<String> {

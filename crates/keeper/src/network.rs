@@ -187,6 +187,11 @@ impl Network {
         lead_out(namespace.as_fd(), &interfaces)
     }
 
+    /// A guest shuts down when it has nothing under way any more.
+    pub(crate) fn stop_answering(&self) {
+        self.resolver.take();
+    }
+
     /// Takes the links away from the host.
     pub(crate) async fn unwire_all(&self) {
         for port in self.wired.take() {

@@ -80,4 +80,10 @@ pub struct ImageRecord {
 
 impl ContainerRecord {
     pub const VERSION: u32 = VERSION;
+
+    /// Whether it has an end of the network of this name when it runs.
+    pub fn is_to_be_on(&self, network: &str) -> bool {
+        let is_main = self.host.network_mode == network && !self.networking.left_main;
+        is_main || self.networking.endpoints.contains_key(network)
+    }
 }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct NetworkingRecord {
     /// By the network's name.
     pub endpoints: BTreeMap<String, WantedEndpointRecord>,
+    /// Whether it was disconnected from the network that its network mode names: it
+    /// is on that one then only if it is on no other.
+    pub left_main: bool,
     pub exposed: BTreeSet<String>,
     pub published: BTreeMap<String, Vec<BindingRecord>>,
     pub publish_all: bool,

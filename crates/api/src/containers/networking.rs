@@ -110,6 +110,7 @@ pub(super) fn wanted(
     let exposed = exposed.unwrap_or_default().into_keys().map(|port| with_protocol(&port));
     Ok(NetworkingRecord {
         endpoints,
+        left_main: false,
         exposed: exposed.chain(published.keys().cloned()).collect::<BTreeSet<_>>(),
         published,
         publish_all: host.publish_all_ports.unwrap_or(false),
@@ -166,7 +167,15 @@ pub(super) fn endpoints(networks: &Networks, container: &Container) -> Map<Strin
     if mode.starts_with("container:") {
         return Map::new();
     }
-    let main = (!wanted.contains_key(mode)).then_some(mode);
+    let has_end = |name: &str| {
+        let known = networks.find(name).ok();
+        networks
+            .attachment(&container.id)
+            .zip(known)
+            .is_some_and(|(attachment, known)| attachment.ends.iter().any(|end| end.network == known.record.id))
+    };
+    let is_on_main = !container.record.networking.left_main || has_end(mode);
+    let main = (!wanted.contains_key(mode) && is_on_main).then_some(mode);
     let names = main.into_iter().chain(wanted.keys().map(String::as_str));
     let nothing = WantedEndpointRecord::default();
     let one = |name: &str| endpoint(networks, container, name, wanted.get(name).unwrap_or(&nothing));

@@ -113,6 +113,9 @@ impl Daemon {
             endpoints.insert(networks.find(&settle(&name))?.record.name.clone(), wanted);
         }
         check_ports(&request.networking)?;
+        if let Mode::Container(_) = Mode::of(&request.host.network_mode) {
+            check_shared(request)?;
+        }
         networks.check(isolation, &request.host.network_mode, &request.networking)
     }
 
@@ -310,8 +313,11 @@ impl Daemon {
             let _changing = entry.changing.lock().await;
             let (container, name) = this.checked_for_change(&entry, &network)?;
             let ContainerRecord { host, networking, .. } = &container.record;
-            if host.network_mode == name || networking.endpoints.contains_key(&name) && this.is_attached(&entry, &name)
-            {
+            let is_private = Mode::of(&host.network_mode) == Mode::None && !networking.left_main;
+            if is_private || Mode::of(&name) == Mode::None {
+                return Err(ConnectError::Private);
+            }
+            if this.is_on(&container, &name) {
                 return Err(ConnectError::Already { name: entry.name(), network: name });
             }
             let mut record = container.record.clone();
@@ -333,28 +339,17 @@ impl Daemon {
         .await
     }
 
-    pub async fn disconnect(
-        self: &Rc<Self>,
-        entry: &Rc<Entry>,
-        network: &str,
-        force: bool,
-    ) -> Result<(), ConnectError> {
+    pub async fn disconnect(self: &Rc<Self>, entry: &Rc<Entry>, network: &str) -> Result<(), ConnectError> {
         let (this, entry, network) = (Rc::clone(self), Rc::clone(entry), network.to_owned());
         to_its_end(async move {
             let _changing = entry.changing.lock().await;
             let (container, name) = this.checked_for_change(&entry, &network)?;
-            let has_it =
-                container.record.host.network_mode == name || container.record.networking.endpoints.contains_key(&name);
-            if !has_it && !force {
+            if !this.is_on(&container, &name) {
                 return Err(ConnectError::NotConnected { name: entry.name(), network: name });
             }
             let mut record = container.record.clone();
             record.networking.endpoints.remove(&name);
-            if record.host.network_mode == name {
-                // Another is the first from now on.
-                record.host.network_mode =
-                    record.networking.endpoints.keys().next().cloned().unwrap_or_else(|| "none".to_owned());
-            }
+            record.networking.left_main |= record.host.network_mode == name;
             let before = this.networks.borrow().attachment(&entry.id).cloned();
             this.networks.borrow_mut().disconnect(&container, &name)?;
             if let Err(error) = this.rewire(&entry, &container).await {
@@ -372,12 +367,13 @@ impl Daemon {
         .await
     }
 
-    fn is_attached(&self, entry: &Entry, network: &str) -> bool {
+    /// Whether it has an end of the network, or is to have one when it runs.
+    fn is_on(&self, container: &Container, network: &str) -> bool {
         let networks = self.networks.borrow();
-        let id = networks.find(network).map(|known| known.record.id.clone()).ok();
-        match networks.attachment(&entry.id) {
-            Some(attachment) => attachment.ends.iter().any(|end| Some(&end.network) == id.as_ref()),
-            None => true,
+        let known = networks.find(network).ok().filter(|known| known.network.is_some());
+        match known.zip(networks.attachment(&container.id)) {
+            Some((known, attachment)) => attachment.ends.iter().any(|end| end.network == known.record.id),
+            None => container.record.is_to_be_on(network),
         }
     }
 
@@ -398,8 +394,6 @@ impl Daemon {
         match (Mode::of(&container.record.host.network_mode), Mode::of(&name)) {
             (Mode::Container(_), _) => Err(ConnectError::Shares),
             (Mode::Host, _) | (_, Mode::Host) => Err(ConnectError::Host),
-            (_, Mode::None) => Err(ConnectError::Private),
-            (Mode::None, _) if container.record.networking.endpoints.contains_key("none") => Err(ConnectError::Private),
             _ => Ok((container, name)),
         }
     }
@@ -443,6 +437,27 @@ impl Daemon {
     /// All networks, for reading.
     pub fn networks(&self) -> std::cell::Ref<'_, Networks> {
         self.networks.borrow()
+    }
+}
+
+/// What is the other container's to say. In Docker's words (moby `runconfig`,
+/// `validateNetContainerMode`).
+fn check_shared(request: &CreateRequest) -> Result<(), ConnectError> {
+    let CreateRequest { hostname, host, networking, .. } = request;
+    let conflicts = [
+        (hostname.as_ref().is_some_and(|name| !name.is_empty()), "hostname and the network mode"),
+        (!networking.links.is_empty(), "container type network can't be used with links"),
+        (!host.dns.is_empty(), "dns and the network mode"),
+        (!host.extra_hosts.is_empty(), "custom host-to-IP mapping and the network mode"),
+        (
+            networking.publish_all || !networking.published.is_empty(),
+            "port publishing and the container type network mode",
+        ),
+        (!networking.exposed.is_empty(), "port exposing and the container type network mode"),
+    ];
+    match conflicts.into_iter().find(|(is_there, _)| *is_there) {
+        Some((_, what)) => Err(ConnectError::Invalid(format!("conflicting options: {what}"))),
+        None => Ok(()),
     }
 }
 

@@ -74,7 +74,15 @@ impl Networks {
             self.check_wanted(self.find(name)?, wanted)?;
         }
         if let Mode::Network(name) = mode {
-            self.find(name)?;
+            let known = self.find(name)?;
+            if let (true, Some(link)) = (known.is_sealed(), networking.links.first()) {
+                let other = link.split(':').next().unwrap_or_default();
+                return Err(ConnectError::Invalid(format!(
+                    "Cannot link to /{other}: containers on network {} do not reach each other; use --network bridge, \
+                     or a network of your own",
+                    known.record.name
+                )));
+            }
         }
         Ok(())
     }
@@ -115,7 +123,10 @@ impl Networks {
         let main = Mode::of(&record.host.network_mode);
         if main.is_own() {
             let mut names: Vec<&str> = Vec::new();
-            if let Mode::Network(name) = main {
+            let NetworkingRecord { endpoints, left_main, .. } = &record.networking;
+            if let Mode::Network(name) = main
+                && (!left_main || endpoints.is_empty())
+            {
                 names.push(self.find(name)?.record.name.as_str());
             }
             let main = names.first().copied();

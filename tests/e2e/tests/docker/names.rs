@@ -127,6 +127,20 @@ both_modes! {
         docker.cli(&["network", "rm", "net"]).ok();
     }
 
+    /// The resolver keeps no VM from shutting down.
+    fn an_end_is_told_at_once(docker: &Docker) {
+        docker.cli(&["network", "create", "net"]).ok();
+        docker.start("one", &["--network", "net"]);
+        looked_up(docker, "one", "one");
+        let killed = std::time::Instant::now();
+        docker.cli(&["kill", "one"]).ok();
+        docker.cli(&["wait", "one"]).ok().prints("137\n");
+        // What a guest that does not shut down is given.
+        assert!(killed.elapsed() < std::time::Duration::from_secs(9), "{:?}", killed.elapsed());
+        docker.cli(&["rm", "one"]).ok();
+        docker.cli(&["network", "rm", "net"]).ok();
+    }
+
     /// A container may be a name server itself.
     fn the_resolver_leaves_the_container_its_port(docker: &Docker) {
         docker.cli(&["network", "create", "net"]).ok();

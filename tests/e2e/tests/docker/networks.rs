@@ -271,11 +271,9 @@ both_modes! {
     /// One that has no network at all has a namespace all the same.
     fn one_without_networks_is_connected(docker: &Docker) {
         docker.cli(&["network", "create", "a"]).ok();
-        docker.start("one", &["--network", "a"]);
-        docker.cli(&["network", "disconnect", "a", "one"]).ok();
-        docker.cli(&["restart", "-t", "0", "one"]).ok();
-        let links = docker.cli(&["exec", "one", "ip", "-o", "link"]).ok().out();
-        assert!(!links.contains("eth0"), "{links}");
+        docker.start("one", &["--network", "none"]);
+        docker.cli(&["network", "connect", "a", "one"]).complains("in private (none) mode");
+        docker.cli(&["network", "disconnect", "none", "one"]).ok();
         let connected = docker.cli(&["network", "connect", "a", "one"]);
         if docker.isolation() == "hyperv" {
             // It was started without a card.
@@ -294,6 +292,32 @@ both_modes! {
         docker.cli(&["unpause", "one"]).ok();
         docker.cli(&["rm", "-f", "one"]).ok();
         docker.cli(&["network", "rm", "a"]).ok();
+    }
+
+    /// It is on what it was connected to from then on, and on its own again if that is nothing.
+    fn a_container_leaves_its_main_network(docker: &Docker) {
+        for name in ["a", "b"] {
+            docker.cli(&["network", "create", name]).ok();
+        }
+        docker.start("one", &["--network", "a"]);
+        let networks = || {
+            let inspected = docker.inspect("one");
+            assert_eq!(inspected["HostConfig"]["NetworkMode"], "a");
+            let networks = inspected["NetworkSettings"]["Networks"].as_object().expect("networks").clone();
+            networks.keys().cloned().collect::<Vec<_>>()
+        };
+        docker.cli(&["network", "disconnect", "a", "one"]).ok();
+        assert!(networks().is_empty());
+        docker.cli(&["network", "disconnect", "-f", "a", "one"]).complains("is not connected to network a");
+        docker.cli(&["network", "connect", "b", "one"]).ok();
+        assert_eq!(networks(), ["b"]);
+        docker.cli(&["restart", "-t", "0", "one"]).ok();
+        assert_eq!(networks(), ["b"]);
+        docker.cli(&["network", "disconnect", "b", "one"]).ok();
+        docker.cli(&["restart", "-t", "0", "one"]).ok();
+        assert_eq!(networks(), ["a"]);
+        docker.cli(&["rm", "-f", "one"]).ok();
+        docker.cli(&["network", "rm", "a", "b"]).ok();
     }
 
     /// As long as the container runs, whatever it is connected to.
