@@ -150,9 +150,10 @@ hyperv_only! {
     fn the_guest_keeps_its_outputs_open(engine: &Engine) {
         let lib = lib_with_init(engine, "keeps_outputs");
         engine.configure(&["--lib", lib.to_str().unwrap()]);
-        engine.run(&["--rm", "busybox", "true"]).exits(7).prints("said\n");
+        // A guest of few words: nobody asks it for a resolver.
+        engine.run(&["--rm", "--network", "none", "busybox", "true"]).exits(7).prints("said\n");
         // This one is asked to shut down, and does not answer.
-        engine.run(&["--name", "kept", "busybox", "true"]).exits(7).prints("said\n");
+        engine.run(&["--name", "kept", "--network", "none", "busybox", "true"]).exits(7).prints("said\n");
         engine.cli(&["logs", "kept"]).ok().prints("said\n");
         works_again(engine);
     }
@@ -161,7 +162,8 @@ hyperv_only! {
     fn the_guest_sends_single_bytes(engine: &Engine) {
         let lib = lib_with_init(engine, "crumbles");
         engine.configure(&["--lib", lib.to_str().unwrap()]);
-        let run = Spawned::start_unread(engine.command(&engine.run_args(&["--name", "crumbs", "busybox", "true"])));
+        let options = ["--name", "crumbs", "--network", "none", "busybox", "true"];
+        let run = Spawned::start_unread(engine.command(&engine.run_args(&options)));
         run.until_stuck();
         let keeper = engine.container("crumbs").host_pid("keeper");
         // Time to fill all windows on the way.
