@@ -89,8 +89,8 @@ fn timeline_adds_up(engine: &Engine, timeline: &[Value]) {
     };
     let (outer, inner): (Vec<&Value>, Vec<&Value>) = timeline.iter().partition(|step| within(step).is_null());
     let expected: &[&str] = match engine.is_hyperv() {
-        true => &["vm process", "guest boot", "guest create", "wait for client", "start"],
-        false => &["create", "wait for client", "start"],
+        true => &["network", "vm process", "guest boot", "guest create", "wait for client", "start"],
+        false => &["writable layer", "network", "create", "wait for client", "start"],
     };
     assert_eq!(outer.iter().map(|step| name(step)).collect::<Vec<_>>(), expected);
     assert_eq!(bounds(outer[0]).0, 0);
