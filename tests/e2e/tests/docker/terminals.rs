@@ -26,7 +26,8 @@ conforming! {
         let before = terminal.modes_before.clone();
         terminal.press(b"echo $((40 + 2)) here\n");
         terminal.screen.wait_for("42 here\r\n");
-        terminal.press(b"echo $((1 + 1)) go; sleep 100000\n");
+        // Said by what is in the foreground by then.
+        terminal.press(b"sh -c 'echo $((1 + 1)) go; sleep 100000'\n");
         terminal.screen.wait_for("2 go\r\n");
         terminal.press(b"\x03");
         terminal.press(b"echo still $((3 + 4)); test -t 0 && test -t 1 && test -t 2 && echo a ''terminal\n");
