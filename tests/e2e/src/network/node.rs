@@ -27,6 +27,8 @@ impl Node {
                 handle.link().set(up).execute().await.expect("a loopback interface");
             })
         });
+        // The real host's setting is inherited, which its own daemon may have changed.
+        node.set("ipv4/ip_forward", "0");
         // Every user may ping, as on hosts with systemd.
         node.set("ipv4/ping_group_range", "0 2147483647");
         node
