@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -26,9 +25,6 @@ use tokio::sync::watch;
 
 use crate::disks::Disks;
 use crate::{resolver, root, sys};
-
-/// Where a container's `/etc/resolv.conf` says that its resolver is; Docker's.
-const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// Octets of queries and answers, each, that are on their way through the agent.
 const QUERIES: usize = 16 << 10;
@@ -201,7 +197,7 @@ impl Service for Agent {
     }
 
     async fn resolve(&self) -> Result<DuplexStream, Failure> {
-        let sockets = ResolverSockets::open(RESOLVER).map_err(|error| Failure::from_error(&error))?;
+        let sockets = ResolverSockets::open().map_err(|error| Failure::from_error(&error))?;
         let (near, far) = tokio::io::duplex(QUERIES);
         let passed_on = resolver::pass_on(sockets, far).map_err(|error| internal("watch the resolver", &error))?;
         tokio::task::spawn_local(passed_on);

@@ -169,6 +169,12 @@ impl Networks {
         self.attached.get(container)
     }
 
+    /// The container's end of a network, by the network's name or id.
+    pub fn end_of(&self, container: &ContainerId, network: &str) -> Option<&End> {
+        let id = &self.find(network).ok()?.record.id;
+        self.attachment(container)?.ends.iter().find(|end| end.network == *id)
+    }
+
     /// Ids of those that somebody has an end of.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = String> {
         let used: std::collections::BTreeSet<_> =
@@ -217,7 +223,7 @@ impl Networks {
             let Some(network) = &known.network else { continue };
             policy.networks.push(network.policy());
             let ends = self.members(&known.record.id);
-            policy.ports.extend(ends.map(|(_, _, end)| network.port(&end.endpoint, end.egress())));
+            policy.ports.extend(ends.map(|(_, _, end)| end.port(network)));
         }
         policy.publications = self.attached.values().flat_map(|attachment| attachment.publications.clone()).collect();
         policy

@@ -105,7 +105,7 @@ impl Network {
     /// Under process isolation.
     fn answer_on_sockets(&self, wanted: Option<&casemate_wire::Resolver>) -> Result<(), Failure> {
         if let (Some(wanted), Some(namespace)) = (wanted, self.namespace.get()) {
-            let sockets = ResolverSockets::open_in(namespace.as_fd(), casemate_dns::ADDRESS);
+            let sockets = ResolverSockets::open_in(namespace.as_fd());
             let sockets = sockets.map_err(|error| Failure::from_error(&error))?;
             self.resolver.replace(Some(Resolver::on_sockets(wanted, sockets)?));
         }

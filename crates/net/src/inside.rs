@@ -88,12 +88,14 @@ pub async fn configure_cards(before: &[Card], now: &[Card]) -> Result<(), Config
     }
     let links = Links::open()?;
     let present = links.present().await?;
-    let index_of = |mac: MacAddress| {
+    let link_of = |mac: MacAddress| {
         let found = present.iter().find(|link| link.first_mac == mac.octets());
-        found.map(|link| link.index).ok_or(ConfigureError::Missing { mac })
+        found.ok_or(ConfigureError::Missing { mac })
     };
     for card in spare {
-        links.clear(index_of(card.mac)?).await?;
+        let Present { index, name, .. } = link_of(card.mac)?;
+        links.clear(*index).await?;
+        set_ipv6(name, true)?;
     }
     // Another may have its name yet, which is down as well.
     for Present { index, name, first_mac } in &present {
@@ -104,7 +106,7 @@ pub async fn configure_cards(before: &[Card], now: &[Card]) -> Result<(), Config
         }
     }
     for Card { mac, interface } in &changed {
-        let (index, Some(interface)) = (index_of(*mac)?, interface) else { continue };
+        let (index, Some(interface)) = (link_of(*mac)?.index, interface) else { continue };
         if interface.mac != *mac {
             links.give_mac(index, interface).await?;
         }
@@ -126,8 +128,9 @@ impl Links {
             self.handle.link().set(link).execute().await.map_err(LinkError::of(name, "given its MTU"))?;
         }
         // Otherwise it had an address of its own making, and asked who is there.
-        let has_ipv6 = addresses.is_empty() || addresses.iter().any(|address| address.addr().is_ipv6());
-        set_ipv6(name, has_ipv6)?;
+        if !addresses.is_empty() && !addresses.iter().any(|address| address.addr().is_ipv6()) {
+            set_ipv6(name, false)?;
+        }
         self.give(name, index, addresses).await?;
         Ok(self.up(name, index).await?)
     }

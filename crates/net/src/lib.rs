@@ -26,7 +26,7 @@ pub use inside::{ConfigureError, configure, configure_cards, lead_out, new_names
 pub use links::{LinkError, Links, Pair, Port};
 pub use network::{Endpoint, Network, Wanted};
 pub use published::{BindError, Held, Holder};
-pub use resolver_sockets::ResolverSockets;
+pub use resolver_sockets::{RESOLVER, ResolverSockets};
 pub use special_use::is_public;
 pub use subnet::{AddressError, Subnet, SubnetError};
 pub use tap::TapError;

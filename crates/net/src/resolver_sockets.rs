@@ -16,6 +16,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_w
 
 use crate::inside::{ConfigureError, within};
 
+/// Where a container's `/etc/resolv.conf` says that its resolver is; Docker's.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
 /// Connections that wait to be accepted; the standard library's number.
 const BACKLOG: i32 = 128;
 
@@ -28,32 +31,32 @@ pub struct ResolverSockets {
 
 impl ResolverSockets {
     /// In another network namespace. Blocks until it is done.
-    pub fn open_in(namespace: BorrowedFd<'_>, address: Ipv4Addr) -> Result<Self, ConfigureError> {
-        within(namespace, || Self::open(address))
+    pub fn open_in(namespace: BorrowedFd<'_>) -> Result<Self, ConfigureError> {
+        within(namespace, Self::open)
     }
 
     /// In this thread's namespace, whose loopback may be brought up later. What this
     /// adds to nftables stays as long as the namespace.
-    pub fn open(address: Ipv4Addr) -> Result<Self, ConfigureError> {
-        Self::bind(address).map_err(ConfigureError::Resolver)
+    pub fn open() -> Result<Self, ConfigureError> {
+        Self::bind().map_err(ConfigureError::Resolver)
     }
 
-    fn bind(address: Ipv4Addr) -> io::Result<Self> {
-        let udp = UdpSocket::from(bound(SocketType::DGRAM, address)?);
-        let tcp = bound(SocketType::STREAM, address)?;
+    fn bind() -> io::Result<Self> {
+        let udp = UdpSocket::from(bound(SocketType::DGRAM)?);
+        let tcp = bound(SocketType::STREAM)?;
         listen(&tcp, BACKLOG)?;
         let tcp = TcpListener::from(tcp);
-        redirect::redirect(address, (udp.local_addr()?.port(), tcp.local_addr()?.port()))?;
+        redirect::redirect(RESOLVER, (udp.local_addr()?.port(), tcp.local_addr()?.port()))?;
         Ok(Self { udp, tcp })
     }
 }
 
 /// To a port that the kernel chooses.
-fn bound(kind: SocketType, address: Ipv4Addr) -> io::Result<OwnedFd> {
+fn bound(kind: SocketType) -> io::Result<OwnedFd> {
     let socket = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     // The address need not be there yet.
     set_ip_freebind(&socket, true)?;
-    bind(&socket, &SocketAddrV4::new(address, 0))?;
+    bind(&socket, &SocketAddrV4::new(RESOLVER, 0))?;
     Ok(socket)
 }
 
@@ -67,12 +70,10 @@ mod tests {
     use crate::new_namespace;
     use crate::testbed::Node;
 
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
-
     #[test]
     fn what_is_sent_to_port_53_comes_and_is_answered_and_the_port_stays_free() {
         let Some(node) = Node::new() else { return };
-        let sockets = ResolverSockets::open_in(node.namespace(), ADDRESS).unwrap();
+        let sockets = ResolverSockets::open_in(node.namespace()).unwrap();
         node.run(|_| {
             // The container's own name server.
             let own = UdpSocket::bind("0.0.0.0:53").unwrap();
@@ -80,7 +81,7 @@ mod tests {
 
             let client = UdpSocket::bind("0.0.0.0:0").unwrap();
             client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-            client.connect((ADDRESS, 53)).unwrap();
+            client.connect((RESOLVER, 53)).unwrap();
             client.send(b"who?").unwrap();
             let mut buffer = [0; 16];
             sockets.udp.set_nonblocking(false).unwrap();
@@ -91,7 +92,7 @@ mod tests {
             let length = client.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..length], b"me");
 
-            let mut stream = TcpStream::connect((ADDRESS, 53)).unwrap();
+            let mut stream = TcpStream::connect((RESOLVER, 53)).unwrap();
             sockets.tcp.set_nonblocking(false).unwrap();
             let (mut accepted, _) = sockets.tcp.accept().unwrap();
             accepted.write_all(b"me").unwrap();
@@ -114,7 +115,7 @@ mod tests {
     fn a_new_namespace_will_do() {
         if Node::new().is_some() {
             let namespace = new_namespace().unwrap();
-            ResolverSockets::open_in(std::os::fd::AsFd::as_fd(&namespace), ADDRESS).unwrap();
+            ResolverSockets::open_in(std::os::fd::AsFd::as_fd(&namespace)).unwrap();
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use casemate_engine::Container;
-use casemate_engine::networks::{Attachment, End, KnownNetwork, Networks};
+use casemate_engine::networks::{Attachment, KnownNetwork, Networks};
 use casemate_record::{BindingRecord, NetworkingRecord, WantedEndpointRecord};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -167,14 +167,7 @@ pub(super) fn endpoints(networks: &Networks, container: &Container) -> Map<Strin
     if mode.starts_with("container:") {
         return Map::new();
     }
-    let has_end = |name: &str| {
-        let known = networks.find(name).ok();
-        networks
-            .attachment(&container.id)
-            .zip(known)
-            .is_some_and(|(attachment, known)| attachment.ends.iter().any(|end| end.network == known.record.id))
-    };
-    let is_on_main = !container.record.networking.left_main || has_end(mode);
+    let is_on_main = !container.record.networking.left_main || networks.end_of(&container.id, mode).is_some();
     let main = (!wanted.contains_key(mode) && is_on_main).then_some(mode);
     let names = main.into_iter().chain(wanted.keys().map(String::as_str));
     let nothing = WantedEndpointRecord::default();
@@ -185,9 +178,7 @@ pub(super) fn endpoints(networks: &Networks, container: &Container) -> Map<Strin
 fn endpoint(networks: &Networks, container: &Container, name: &str, wanted: &WantedEndpointRecord) -> Value {
     let WantedEndpointRecord { aliases, links, v4, v6, mac, link_local, driver_options, gateway_priority } = wanted;
     let known = networks.find(name).ok();
-    let end: Option<&End> = networks.attachment(&container.id).and_then(|attachment| {
-        attachment.ends.iter().find(|end| known.is_some_and(|known| known.record.id == end.network))
-    });
+    let end = networks.end_of(&container.id, name);
     let or_null = |list: &[String]| if list.is_empty() { Value::Null } else { json!(list) };
     let mut ipam = Map::new();
     if let Some(v4) = v4 {

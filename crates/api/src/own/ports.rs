@@ -11,8 +11,8 @@
 //!     "Error": TEXT | null }] }                              why the sockets are not told
 //! ```
 //!
-//! The embedded resolver's own sockets are left out. `Pid` and `Process` are null where no process of the container was found to have
-//! the socket. Sockets of the host's are not told of a container on its network; with
+//! The embedded resolver's own sockets are left out. `Pid` and `Process` are null where
+//! no process of the container was found to have the socket. Sockets of the host's are not told of a container on its network; with
 //! `container:ID` for a mode, they are those that the two share.
 
 use std::collections::HashSet;

@@ -370,10 +370,10 @@ impl Daemon {
     /// Whether it has an end of the network, or is to have one when it runs.
     fn is_on(&self, container: &Container, network: &str) -> bool {
         let networks = self.networks.borrow();
-        let known = networks.find(network).ok().filter(|known| known.network.is_some());
-        match known.zip(networks.attachment(&container.id)) {
-            Some((known, attachment)) => attachment.ends.iter().any(|end| end.network == known.record.id),
-            None => container.record.is_to_be_on(network),
+        let has_links = networks.find(network).is_ok_and(|known| known.network.is_some());
+        match has_links && networks.attachment(&container.id).is_some() {
+            true => networks.end_of(&container.id, network).is_some(),
+            false => container.record.is_to_be_on(network),
         }
     }
 

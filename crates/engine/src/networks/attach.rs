@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use casemate_model::{ContainerId, Isolation, MacAddress};
-use casemate_net::{DriverOptions, EGRESS, Egress, Endpoint, Network, Reach, Wanted};
+use casemate_net::{DriverOptions, EGRESS, Egress, Endpoint, Network, PortPolicy, Reach, Wanted};
 use casemate_record::{AttachmentsRecord, EndpointRecord, NetworkingRecord, PublicationRecord, WantedEndpointRecord};
 
 use super::create::new_id;
@@ -42,11 +42,16 @@ impl<'m> Mode<'m> {
 
 impl End {
     /// What it reaches of a sealed network, if it has a say of its own in that.
-    pub(crate) fn egress(&self) -> Option<Egress> {
+    fn egress(&self) -> Option<Egress> {
         let option = self.wanted.driver_options.get_key_value(EGRESS)?;
         let option = BTreeMap::from([(option.0.clone(), option.1.clone())]);
         // Checked when it was asked for.
         DriverOptions::of(&option).ok().map(|options| options.egress)
+    }
+
+    /// What the firewall is to know of it.
+    pub(super) fn port(&self, network: &Network) -> PortPolicy {
+        network.port(&self.endpoint, self.egress())
     }
 }
 

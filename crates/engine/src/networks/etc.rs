@@ -8,8 +8,8 @@ use casemate_record::HostRecord;
 
 use crate::options::ExtraHost;
 
-/// Where a container's resolver is; Docker's.
-pub const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+/// Where a container's resolver is.
+pub const RESOLVER: IpAddr = IpAddr::V4(casemate_net::RESOLVER);
 
 /// systemd-resolved's own servers, where the host's file names only its stub.
 const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";

@@ -132,8 +132,8 @@ fn outside(network: &Network, end: &End) -> Outside {
     match network.reach {
         Reach::Host | Reach::Outside => Outside::All,
         Reach::Internal => Outside::Nothing,
-        Reach::Sealed => match end.egress().unwrap_or_else(|| network.options.egress.clone()) {
-            Egress { public: false, ranges } if ranges.is_empty() => Outside::Nothing,
+        Reach::Sealed => match end.port(network).egress {
+            egress if egress.is_none() => Outside::Nothing,
             egress => Outside::Some(egress),
         },
     }

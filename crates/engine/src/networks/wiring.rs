@@ -130,8 +130,8 @@ impl Networks {
 
     /// What a sealed container reaches, by any of its networks.
     fn egress(&self, attachment: &Attachment) -> Egress {
-        let of_network = |end: &End| Some(self.known.get(&end.network)?.network.as_ref()?.options.egress.clone());
-        let of_ends = attachment.ends.iter().filter_map(|end| end.egress().or_else(|| of_network(end)));
+        let of_end = |end: &End| Some(end.port(self.known.get(&end.network)?.network.as_ref()?).egress);
+        let of_ends = attachment.ends.iter().filter_map(of_end);
         of_ends.fold(Egress::default(), |mut all, one| {
             all.public |= one.public;
             all.ranges.extend(one.ranges);

@@ -3,26 +3,15 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
 
 use casemate_e2e::network::world::{HOST, METADATA, PRIVATE, PUBLIC};
 use casemate_e2e::network::{Node, World, at};
 use casemate_e2e::{Docker, PATIENCE, both_modes, eventually};
 
-/// What has not come by then does not come: a packet takes microseconds.
-const A_MOMENT: Duration = Duration::from_millis(500);
+use crate::networks::{A_MOMENT, of_network, serving};
 
 /// All that a container can be given without being privileged.
 const ALL: [&str; 2] = ["--cap-add", "ALL"];
-
-fn serving(docker: &Docker, name: &str, options: &[&str]) {
-    let script = format!("while :; do echo {name} | nc -l -p 80; done");
-    docker.run(&[&["-d", "--name", name], options, &["busybox", "sh", "-c", &script]].concat()).ok();
-}
-
-fn of_network(docker: &Docker, name: &str, network: &str, field: &str) -> String {
-    docker.inspect(name)["NetworkSettings"]["Networks"][network][field].as_str().expect("a text").to_owned()
-}
 
 fn answers(from: &Node, to: SocketAddr) -> bool {
     from.ask_tcp(to, A_MOMENT).is_ok_and(|said| !said.is_empty())
@@ -47,7 +36,7 @@ both_modes! {
     /// Neither is heard under another's address, nor do others speak to it for theirs.
     fn a_container_cannot_be_another(docker: &Docker) {
         let _world = World::new();
-        serving(docker, "victim", &["--network", "bridge"]);
+        serving(docker, "victim", "80", &["--network", "bridge"]);
         docker.start("attacker", &[&["--network", "bridge"], &ALL[..]].concat());
         let (victim, attacker) = ("victim", "attacker");
         let address = of_network(docker, victim, "bridge", "IPAddress");
@@ -80,8 +69,8 @@ both_modes! {
         let inner: Vec<SocketAddr> = [PRIVATE[0], METADATA[0], PUBLIC[0]].iter().map(|address| at(address, 80)).collect();
         let internet = world.internet().serve("internet", &inner);
         let _host = world.host().serve("host", &[at("0.0.0.0", 80), at("::", 81)]);
-        serving(docker, "beside", &["--network", "sealed"]);
-        serving(docker, "open", &["--network", "bridge"]);
+        serving(docker, "beside", "80", &["--network", "sealed"]);
+        serving(docker, "open", "80", &["--network", "bridge"]);
         docker.start("one", &[&["--network", "sealed"], &ALL[..]].concat());
         let hears = |to: &str| inside(docker, "one", &format!("nc -w 1 {to} 80 < /dev/null | grep -q ."));
         assert!(hears(PUBLIC[0]));
@@ -129,7 +118,7 @@ both_modes! {
         let world = World::new();
         let neighbour = world.host_beside();
         let _internet = world.internet().serve("internet", &[at(PUBLIC[0], 80)]);
-        serving(docker, "web", &["--network", "bridge", "-p", "8080:80"]);
+        serving(docker, "web", "80", &["--network", "bridge", "-p", "8080:80"]);
         let published = at(HOST[0], 8080);
         comes_to_answer(neighbour, published);
         let hears = || inside(docker, "web", &format!("nc -w 1 {} 80 < /dev/null | grep -q .", PUBLIC[0]));
@@ -145,7 +134,7 @@ both_modes! {
         assert!(!hears());
         assert!(answers(world.host(), at("127.0.0.1", 8080)));
         // A start does not open it.
-        serving(docker, "other", &["--network", "bridge", "-p", "8081:80"]);
+        serving(docker, "other", "80", &["--network", "bridge", "-p", "8081:80"]);
         comes_to_answer(world.host(), at("127.0.0.1", 8081));
         assert!(!answers(neighbour, at(HOST[0], 8081)));
         // What the host lets pass does.

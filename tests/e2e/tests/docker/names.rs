@@ -5,6 +5,8 @@ use casemate_e2e::network::World;
 use casemate_e2e::network::world::PUBLIC;
 use casemate_e2e::{Docker, PATIENCE, both_modes, eventually};
 
+use crate::networks::of_network;
+
 /// What a name leads to, in any order; nothing if that is nowhere.
 fn looked_up(docker: &Docker, container: &str, name: &str) -> Vec<String> {
     let said = docker.cli(&["exec", container, "nslookup", name]).out();
@@ -16,8 +18,7 @@ fn looked_up(docker: &Docker, container: &str, name: &str) -> Vec<String> {
 }
 
 fn address(docker: &Docker, container: &str, network: &str) -> String {
-    let networks = docker.inspect(container)["NetworkSettings"]["Networks"].clone();
-    networks[network]["IPAddress"].as_str().expect("an address").to_owned()
+    of_network(docker, container, network, "IPAddress")
 }
 
 fn file(docker: &Docker, container: &str, path: &str) -> String {

@@ -11,14 +11,20 @@ use casemate_e2e::{Docker, PATIENCE, both_modes, eventually};
 use serde_json::Value;
 
 /// What has not come by then does not come: a packet takes microseconds.
-const A_MOMENT: Duration = Duration::from_millis(500);
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(500);
 
 /// Serves one word on a port, to whoever asks.
-fn serving(docker: &Docker, name: &str, port: &str, options: &[&str]) -> String {
+pub(crate) fn serving(docker: &Docker, name: &str, port: &str, options: &[&str]) -> String {
     let script = format!("while :; do echo {name} | nc -l -p {port}; done");
     let options = [&["-d", "--name", name], options, &["busybox", "sh", "-c", &script]].concat();
     docker.run(&options).ok();
     address(docker, name)
+}
+
+/// What `inspect` says of a container's end of a network.
+pub(crate) fn of_network(docker: &Docker, container: &str, network: &str, field: &str) -> String {
+    let networks = docker.inspect(container)["NetworkSettings"]["Networks"].clone();
+    networks[network][field].as_str().expect("a text").to_owned()
 }
 
 /// On its first network.
@@ -318,6 +324,21 @@ both_modes! {
         assert_eq!(networks(), ["a"]);
         docker.cli(&["rm", "-f", "one"]).ok();
         docker.cli(&["network", "rm", "a", "b"]).ok();
+    }
+
+    fn options_that_mean_nothing_are_refused(docker: &Docker) {
+        docker.start("one", &["--network", "bridge"]);
+        for (options, what) in [
+            (["-p", "80:80"], "port publishing and the container type network mode"),
+            (["-h", "other"], "hostname and the network mode"),
+            (["--dns", "192.0.2.1"], "dns and the network mode"),
+            (["--add-host", "a:192.0.2.1"], "custom host-to-IP mapping and the network mode"),
+        ] {
+            let run = [&["--rm", "--network", "container:one"], &options[..], &["busybox", "true"]].concat();
+            docker.run(&run).exits(125).complains(&format!("conflicting options: {what}"));
+        }
+        let linked = ["--rm", "--network", "sealed", "--link", "one:db", "busybox", "true"];
+        docker.run(&linked).exits(125).complains("Cannot link to /one");
     }
 
     /// As long as the container runs, whatever it is connected to.
